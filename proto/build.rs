@@ -1,0 +1,23 @@
+//! Compiles the contract with protox, so that no protoc is needed. Nothing generated is in git.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let files = ["inference", "auth", "ratelimit", "cache", "adapter", "status"]
+        .map(|area| format!("penstock/{area}/v1/{area}.proto"));
+    println!("cargo:rerun-if-changed=penstock");
+    let descriptors = protox::compile(files, ["."])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?).join("penstock.bin");
+    fs::write(out, descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .bytes(".penstock.cache.v1.EntryKey.fingerprint")
+        // Messages that carry secrets must not be printable: see `secrets.rs`.
+        .skip_debug(
+            ["AuthenticateRequest", "CreateResponse", "RotateResponse"]
+                .map(|m| format!("penstock.auth.v1.{m}")),
+        )
+        .compile_fds(descriptors)?;
+    Ok(())
+}

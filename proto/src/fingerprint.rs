@@ -1,0 +1,158 @@
+//! The fingerprint of a request: what identifies its answer. Whitespace and the order of members in JSON do
+//! not change it; how the answer is delivered (streamed or not) and who asks do not either. The tenant is not
+//! in it: it is a partition of its own in the cache.
+
+use std::collections::BTreeMap;
+
+use prost::Message as _;
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use crate::inference::v1::{Extension, GenerateRequest};
+
+/// Request members that do not change the answer.
+const IRRELEVANT: [&str; 6] =
+    ["metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier"];
+
+/// SHA-256 over the canonical form of `request`. The caller has resolved the model name already.
+pub fn fingerprint(request: &GenerateRequest) -> [u8; 32] {
+    let mut canonical = request.clone();
+    canonical.stream = false;
+    canonical.stream_options = None;
+    canonical.user = None;
+    for json in
+        [&mut canonical.logit_bias_json, &mut canonical.tool_choice_json, &mut canonical.response_format_json]
+    {
+        if let Some(json) = json {
+            *json = canonical_json(json);
+        }
+    }
+    for function in canonical.tools.iter_mut().filter_map(|tool| tool.function.as_mut()) {
+        if let Some(json) = &mut function.parameters_json {
+            *json = canonical_json(json);
+        }
+    }
+    canonical.extensions.retain(|extension| !IRRELEVANT.contains(&extension.name.as_str()));
+    canonical_extensions(&mut canonical.extensions);
+    for tool in &mut canonical.tools {
+        canonical_extensions(&mut tool.extensions);
+    }
+    Sha256::digest(canonical.encode_to_vec()).into()
+}
+
+fn canonical_extensions(extensions: &mut [Extension]) {
+    for extension in &mut *extensions {
+        extension.json = canonical_json(&extension.json);
+    }
+    extensions.sort_by(|a, b| a.name.cmp(&b.name));
+}
+
+/// `json` without insignificant whitespace and with sorted members; numbers keep their text. What is not
+/// JSON stays as it is.
+fn canonical_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    match write_canonical(json, &mut out) {
+        Ok(()) => out,
+        Err(_) => json.to_owned(),
+    }
+}
+
+fn write_canonical(json: &str, out: &mut String) -> serde_json::Result<()> {
+    let json = json.trim_matches([' ', '\t', '\r', '\n']);
+    match json.as_bytes().first() {
+        Some(b'{') => {
+            let members: BTreeMap<String, &RawValue> = serde_json::from_str(json)?;
+            for (index, (name, value)) in members.iter().enumerate() {
+                out.push(if index == 0 { '{' } else { ',' });
+                out.push_str(&serde_json::to_string(name)?);
+                out.push(':');
+                write_canonical(value.get(), out)?;
+            }
+            if members.is_empty() {
+                out.push('{');
+            }
+            out.push('}');
+        }
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(json)?;
+            out.push('[');
+            for (index, value) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write_canonical(value.get(), out)?;
+            }
+            out.push(']');
+        }
+        Some(b'"') => {
+            let text: String = serde_json::from_str(json)?;
+            out.push_str(&serde_json::to_string(&text)?);
+        }
+        _ => {
+            let number_or_literal: &RawValue = serde_json::from_str(json)?;
+            out.push_str(number_or_literal.get());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::inference::v1::StreamOptions;
+
+    fn with(name: &str, json: &str) -> GenerateRequest {
+        GenerateRequest {
+            model: "m".into(),
+            extensions: vec![Extension { name: name.into(), json: json.into() }],
+            ..GenerateRequest::default()
+        }
+    }
+
+    #[test]
+    fn whitespace_and_order_of_members_do_not_matter() {
+        let one = with("x", r#"{"b": [1, 2.50, {"d":null,"c":"\u00e9"}], "a": {}}"#);
+        let two = with("x", r#"{"a":{},"b":[1,2.50,{"c":"é","d":null}]}"#);
+        assert_eq!(fingerprint(&one), fingerprint(&two));
+    }
+
+    #[test]
+    fn what_changes_the_answer_changes_the_fingerprint() {
+        let base = fingerprint(&with("x", "[1,2]"));
+        assert_ne!(base, fingerprint(&with("x", "[2,1]")));
+        assert_ne!(base, fingerprint(&with("x", "[1,2.0]")));
+        assert_ne!(base, fingerprint(&with("y", "[1,2]")));
+        assert_ne!(base, fingerprint(&GenerateRequest { temperature: Some(0.0), ..with("x", "[1,2]") }));
+    }
+
+    #[test]
+    fn delivery_and_bookkeeping_do_not_change_it() {
+        let plain = GenerateRequest { model: "m".into(), ..GenerateRequest::default() };
+        let streamed = GenerateRequest {
+            stream: true,
+            stream_options: Some(StreamOptions { include_usage: Some(true), extensions: vec![] }),
+            user: Some("someone".into()),
+            ..with("metadata", r#"{"a":"b"}"#)
+        };
+        assert_eq!(fingerprint(&plain), fingerprint(&streamed));
+    }
+
+    #[test]
+    fn beyond_serde_jsons_depth_the_text_itself_counts() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        assert_eq!(canonical_json(&deep), deep);
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_form_is_a_fixed_point_and_keeps_the_value(numbers in prop::collection::btree_map(".{0,8}", any::<i64>(), 0..6)) {
+            let json = serde_json::to_string_pretty(&numbers).unwrap();
+            let once = canonical_json(&json);
+            prop_assert_eq!(&canonical_json(&once), &once);
+            let back: std::collections::BTreeMap<String, i64> = serde_json::from_str(&once).unwrap();
+            prop_assert_eq!(back, numbers);
+        }
+    }
+}
