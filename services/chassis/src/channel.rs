@@ -1,6 +1,10 @@
 //! The channel that every client of a service is made with: local or remote, the same type and the same
 //! behaviour. Deadlines hold, panics stay where they are, and what the transport says becomes UNAVAILABLE.
 
+mod balancer;
+mod remote;
+mod replica;
+
 use std::{
     convert::Infallible,
     fmt,
@@ -24,18 +28,21 @@ impl Channel {
         Self(BoxCloneSyncService::new(stack.map_err(|never: Infallible| match never {})))
     }
 
-    pub(crate) fn new<S>(service: S) -> Self
-    where
-        S: Service<Request<Body>, Response = Response<Body>, Error = BoxError>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send + 'static,
-    {
-        Self(BoxCloneSyncService::new(service))
+    /// A channel to a service elsewhere: `endpoint` is `http://host:port`, or `http://host:port,host:port,…`.
+    /// Nothing is connected yet. Calls are spread over all addresses that the names have, now and later.
+    ///
+    /// # Errors
+    /// The endpoint is not of that form.
+    pub fn remote(endpoint: &str, chassis: &Chassis) -> Result<Self, InvalidEndpoint> {
+        let balancer = balancer::Balancer::start(endpoint, &chassis.tasks)?;
+        Ok(Self(BoxCloneSyncService::new(balancer)))
     }
 }
+
+/// An endpoint that is not `http://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not of the form http://host:port")]
+pub struct InvalidEndpoint(String);
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

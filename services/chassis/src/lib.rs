@@ -7,14 +7,22 @@ pub mod config;
 mod context;
 mod health;
 mod metrics;
+mod process;
+mod reflection;
+pub mod server;
 mod stack;
 mod tasks;
+mod telemetry;
 
-pub use channel::Channel;
+pub use channel::{Channel, InvalidEndpoint};
 pub use context::CallContext;
 pub use health::{Component, Health};
 pub use metrics::Metrics;
+pub use process::{Process, ShutdownConfig};
+pub use reflection::with_reflection;
+pub use server::ServerConfig;
 pub use tasks::Tasks;
+pub use telemetry::{Telemetry, TelemetryConfig, TelemetryError};
 
 /// What a process gives every service in it. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -26,3 +34,7 @@ pub struct Chassis {
     /// Where background work runs.
     pub tasks: Tasks,
 }
+
+/// Largest gRPC message that any service takes or gives, in bytes: twice the default limit of a request's body,
+/// since strings grow a little when they are unescaped and framed.
+pub const MESSAGE_MAX_BYTES: usize = 64 << 20;

@@ -63,7 +63,10 @@ impl HealthService for Faces {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let mut service = request.into_inner().service;
-        service.truncate(service.floor_char_boundary(NAME_MAX_BYTES));
+        if service.len() > NAME_MAX_BYTES {
+            // No service has such a name, now or later: nothing of it is kept.
+            service = "?".to_owned();
+        }
         Ok(Response::new(Watch::new(&self.0, move |health, report| {
             let known = health.knows(&service);
             let status = if known { serving(report) } else { ServingStatus::ServiceUnknown };
@@ -93,11 +96,13 @@ impl StatusService for Faces {
     }
 }
 
+type View<T> = Box<dyn Fn(&Health, &Report) -> T + Send>;
+
 /// A view of the report at once and then whenever the view changes; ends when the process shuts down.
 struct Watch<T> {
     reports: WatchStream<Arc<Report>>,
     health: Health,
-    view: Box<dyn Fn(&Health, &Report) -> T + Send>,
+    view: View<T>,
     last: Option<T>,
     ending: bool,
 }
