@@ -89,6 +89,12 @@ impl CallContext {
         Self { deadline: Some(deadline), ..self.clone() }
     }
 
+    /// The same identity with a deadline of its own, for what is done after the call has ended.
+    #[must_use]
+    pub fn detached(&self, timeout: Duration) -> Self {
+        Self { deadline: Some(Instant::now() + timeout), ..self.clone() }
+    }
+
     /// A request of this call to the next hop: request id, trace and the time left travel as metadata.
     pub fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
