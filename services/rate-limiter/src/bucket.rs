@@ -10,7 +10,7 @@ use crate::low_water::LowWater;
 /// Inside, one unit is as many *parts* as `per` has nanoseconds; then every nanosecond refills exactly `limit`
 /// parts. With `per` of at most 2^64 ns and 64-bit counts nothing here comes near the end of 128 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spec {
+pub(crate) struct Spec {
     limit: u64,
     per: Duration,
     per_nanos: u64,
@@ -19,7 +19,7 @@ pub struct Spec {
 
 /// Whether, or when, an amount can be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fit {
+pub(crate) enum Fit {
     /// Now.
     Now,
     /// After exactly this time, if nothing else is taken meanwhile.
@@ -30,24 +30,24 @@ pub enum Fit {
 
 impl Spec {
     /// A limit. Zeroes count as one, no burst as `limit`.
-    pub fn new(limit: u64, per: Duration, burst: Option<u64>) -> Self {
+    pub(crate) fn new(limit: u64, per: Duration, burst: Option<u64>) -> Self {
         let per_nanos = u64::try_from(per.as_nanos()).unwrap_or(u64::MAX).max(1);
         let limit = limit.max(1);
         Self { limit, per, per_nanos, depth: burst.unwrap_or(limit).max(1) }
     }
 
     /// How many per period.
-    pub fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
 
     /// The period.
-    pub fn per(&self) -> Duration {
+    pub(crate) fn per(&self) -> Duration {
         self.per
     }
 
     /// How many at once.
-    pub fn depth(&self) -> u64 {
+    pub(crate) fn depth(&self) -> u64 {
         self.depth
     }
 

@@ -6,7 +6,7 @@ use crate::bucket::Spec;
 
 /// What a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unit {
+pub(crate) enum Unit {
     /// Requests.
     Requests,
     /// Tokens, prompt and completion together.
@@ -15,7 +15,7 @@ pub enum Unit {
 
 /// What shares one bucket of a configured limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// Every key has its own.
     Key,
     /// All keys of a tenant.
@@ -28,28 +28,28 @@ pub enum Scope {
 
 /// A limit of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// What shares one bucket.
-    pub scope: Scope,
+    pub(crate) scope: Scope,
     /// Only this key id, tenant or model. None: each.
-    pub only: Option<String>,
+    pub(crate) only: Option<String>,
     /// What is counted.
-    pub unit: Unit,
+    pub(crate) unit: Unit,
     /// How much.
-    pub spec: Spec,
+    pub(crate) spec: Spec,
 }
 
 /// Who asks, and for what.
 #[derive(Clone, Debug, Default)]
-pub struct Subject {
+pub(crate) struct Subject {
     /// Public id of the key.
-    pub key_id: String,
+    pub(crate) key_id: String,
     /// Tenant of the key.
-    pub tenant: String,
+    pub(crate) tenant: String,
     /// Registered name of the model.
-    pub model: String,
+    pub(crate) model: String,
     /// Limits of the key itself.
-    pub own: Vec<(Unit, Spec)>,
+    pub(crate) own: Vec<(Unit, Spec)>,
 }
 
 /// Names a bucket.
