@@ -10,16 +10,13 @@ mod store;
 
 use std::{sync::Arc, time::Duration};
 
-use penstock_chassis::Chassis;
+use penstock_chassis::{Chassis, MESSAGE_MAX_BYTES};
 use penstock_proto::cache::v1::cache_server::CacheServer;
 use tonic::service::Routes;
 
 pub use crate::config::Config;
 use crate::{metrics::Counts, service::Service, store::Store};
 
-/// Largest message that is read: an answer beyond the configured bound is to be told `stored: false` and not
-/// a transport error, as long as it is no larger than what the mesh takes from its callers.
-const MESSAGE_MAX_BYTES: usize = 32 << 20;
 /// Pause between sweeps: calls sweep too, so this is for what is left when nobody calls any more.
 const SWEEP_PAUSE: Duration = Duration::from_secs(10);
 
@@ -42,5 +39,6 @@ pub fn start(config: Config, chassis: &Chassis) -> Routes {
         }
     });
     let service = Service { store, counts, _component: component };
+    // An answer beyond the configured bound is to be told `stored: false`, not a transport error.
     Routes::new(CacheServer::new(service).max_decoding_message_size(MESSAGE_MAX_BYTES))
 }

@@ -111,6 +111,11 @@ impl Bucket {
         now + self.spec.reset_after(self.used_at(now)).min(year)
     }
 
+    /// Whether it was changed at this very moment.
+    pub(crate) fn was_changed_at(&self, now: Instant) -> bool {
+        self.at == now
+    }
+
     /// Whether more was used than it is deep.
     pub(crate) fn is_in_debt(&self, now: Instant) -> bool {
         self.used_at(now) > self.spec.parts(self.spec.depth)

@@ -23,6 +23,7 @@ pub(crate) struct Buckets {
     /// One entry for every bucket: a time before which it is not full, as far as was known when it was put in.
     due: BinaryHeap<Reverse<Due>>,
     max: usize,
+    evictions: u64,
 }
 
 #[derive(Debug)]
@@ -53,11 +54,16 @@ impl Ord for Due {
 
 impl Buckets {
     pub(crate) fn new(max: usize) -> Self {
-        Self { map: HashMap::new(), due: BinaryHeap::new(), max }
+        Self { map: HashMap::new(), due: BinaryHeap::new(), max, evictions: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.map.len()
+    }
+
+    /// How many buckets had to make room, and what was used of them was forgotten.
+    pub(crate) fn evictions(&self) -> u64 {
+        self.evictions
     }
 
     /// Parts used of the bucket at `now`; none if there is no such bucket.
@@ -121,17 +127,20 @@ impl Buckets {
             && let Some(Reverse(due)) = self.due.pop()
         {
             if let Some(bucket) = self.map.get(&due.key) {
-                let (at, in_debt) = (bucket.full_at(now), bucket.is_in_debt(now));
-                candidates.push((in_debt, Due { at, ..due }));
+                let at = bucket.full_at(now);
+                // The other buckets of the same request come last: it must not undo its own taking.
+                let rank = (bucket.is_in_debt(now), bucket.was_changed_at(now), at);
+                candidates.push((rank, Due { at, ..due }));
             }
         }
-        candidates.sort_by_key(|(in_debt, due)| (*in_debt, due.at));
+        candidates.sort_by_key(|(rank, _)| *rank);
         let mut candidates = candidates.into_iter();
         match candidates.next() {
-            Some((false, fullest)) => {
+            Some(((false, ..), fullest)) => {
                 self.map.remove(&fullest.key);
+                self.evictions += 1;
             }
-            Some((true, due)) => self.due.push(Reverse(due)),
+            Some(((true, ..), due)) => self.due.push(Reverse(due)),
             None => {}
         }
         self.due.extend(candidates.map(|(_, due)| Reverse(due)));
@@ -181,12 +190,28 @@ mod tests {
     fn the_fullest_makes_room() {
         let now = Instant::now();
         let mut buckets = Buckets::new(3);
-        for (index, amount) in [(0, 5), (1, 2), (2, 9), (3, 1)] {
+        for (index, amount) in [(0, 5), (1, 2), (2, 9)] {
             take(&mut buckets, index, amount, now);
         }
+        let now = now + Duration::from_nanos(1);
+        take(&mut buckets, 3, 1, now);
         assert_eq!(buckets.len(), 3);
-        assert_eq!(buckets.used(&key(1), now), 0);
+        assert_eq!((buckets.used(&key(1), now), buckets.evictions()), (0, 1));
         assert!(buckets.used(&key(0), now) > 0 && buckets.used(&key(2), now) > 0);
+    }
+
+    #[test]
+    fn a_request_does_not_evict_its_own_buckets() {
+        let now = Instant::now();
+        let mut buckets = Buckets::new(3);
+        for index in 0..3 {
+            take(&mut buckets, index, 9, now);
+        }
+        let now = now + Duration::from_nanos(1);
+        for index in 3..6 {
+            take(&mut buckets, index, 1, now);
+        }
+        assert!((3..6).all(|index| buckets.used(&key(index), now) > 0));
     }
 
     #[test]

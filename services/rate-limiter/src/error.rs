@@ -66,10 +66,38 @@ fn refused(refusal: &Refusal) -> Status {
     status
 }
 
-/// For people: rounded up to milliseconds, or to seconds from ten of them on.
+/// For people: `31d`, `1h 30m`, `59s`, `250ms`; rounded up to milliseconds, or to seconds from ten of them on.
 fn span(span: Duration) -> String {
     let grain = if span < Duration::from_secs(10) { 1_000_000 } else { 1_000_000_000 };
-    let nanos = span.as_nanos().div_ceil(grain).saturating_mul(grain);
-    let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
-    humantime::format_duration(Duration::from_nanos(nanos)).to_string()
+    let mut millis = span.as_nanos().div_ceil(grain) * (grain / 1_000_000);
+    let mut parts = Vec::new();
+    for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
+        if millis >= size {
+            parts.push(format!("{}{unit}", millis / size));
+            millis %= size;
+        }
+    }
+    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_short_and_never_too_short() {
+        let cases = [
+            (0, "0s"),
+            (1, "1ms"),
+            (1_500_000_000, "1s 500ms"),
+            (9_999_999_999, "10s"),
+            (59_000_000_001, "1m"),
+            (5_400_000_000_000, "1h 30m"),
+            (31 * 86_400_000_000_000, "31d"),
+        ];
+        for (nanos, text) in cases {
+            assert_eq!(span(Duration::from_nanos(nanos)), text);
+        }
+        assert!(span(Duration::MAX).ends_with('s'));
+    }
 }

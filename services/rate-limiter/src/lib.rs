@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use penstock_chassis::Chassis;
+use penstock_chassis::{Chassis, Component};
 use penstock_proto::ratelimit::v1::rate_limiter_server::RateLimiterServer;
 use tonic::service::Routes;
 
@@ -37,15 +37,28 @@ pub fn start(config: Config, chassis: &Chassis) -> Routes {
     let store = chassis.health.component("rate-limiter/store", true);
     store.up(None);
     let decisions = Decisions::register(&chassis.metrics, &limiter);
+    let stopping = chassis.tasks.stopping();
     chassis.tasks.spawn("rate-limiter sweep", {
-        let (limiter, stopping) = (Arc::clone(&limiter), chassis.tasks.stopping());
+        let limiter = Arc::clone(&limiter);
         async move {
+            let mut evictions = 0;
             while stopping.run_until_cancelled(tokio::time::sleep(SWEEP_PAUSE)).await.is_some() {
                 while limiter.sweep(SWEEP_STEP, Instant::now()) {
                     tokio::task::yield_now().await;
                 }
+                evictions = report(&store, evictions, limiter.size().evictions);
             }
         }
     });
-    Routes::new(RateLimiterServer::new(Service { limiter, decisions, _store: store }))
+    Routes::new(RateLimiterServer::new(Service { limiter, decisions }))
+}
+
+/// Where buckets had to make room since the last time, limits are not kept: that must be seen.
+fn report(store: &Component, before: u64, now: u64) -> u64 {
+    if now > before {
+        store.degraded("more buckets are in use than max_buckets: some limits are forgotten", None);
+    } else {
+        store.up(None);
+    }
+    now
 }

@@ -74,13 +74,15 @@ pub(crate) struct Refusal {
     pub(crate) levels: Vec<Level>,
 }
 
-/// How much the limiter holds.
+/// How much the limiter holds, and what it had to forget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     /// Open reservations.
     pub(crate) reservations: usize,
     /// Buckets that are not full.
     pub(crate) buckets: usize,
+    /// Buckets that had to make room since the start.
+    pub(crate) evictions: u64,
 }
 
 impl Limiter {
@@ -153,7 +155,11 @@ impl Limiter {
     /// How much it holds.
     pub(crate) fn size(&self) -> Size {
         let state = self.lock();
-        Size { reservations: state.reservations.len(), buckets: state.buckets.len() }
+        Size {
+            reservations: state.reservations.len(),
+            buckets: state.buckets.len(),
+            evictions: state.buckets.evictions(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

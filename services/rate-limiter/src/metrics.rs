@@ -6,7 +6,11 @@ use penstock_chassis::Metrics;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _},
-    metrics::{counter::Counter, family::Family, gauge::ConstGauge},
+    metrics::{
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::ConstGauge,
+    },
 };
 
 use crate::limiter::Limiter;
@@ -57,6 +61,8 @@ impl Collector for Sizes {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
-        Ok(())
+        let (name, help) = ("penstock_ratelimit_evictions", "Buckets that had to make room for others");
+        let counter = ConstCounter::new(size.evictions);
+        counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
     }
 }

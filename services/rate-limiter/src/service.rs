@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use penstock_chassis::Component;
 use penstock_proto::{
     Violation,
     ratelimit::v1::{
@@ -31,8 +30,6 @@ const OWN_LIMITS_MAX: usize = 16;
 pub(crate) struct Service {
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) decisions: Decisions,
-    /// Stays in the health report as long as the service lives.
-    pub(crate) _store: Component,
 }
 
 #[tonic::async_trait]

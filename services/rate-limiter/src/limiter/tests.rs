@@ -35,7 +35,7 @@ fn without_limits_nothing_is_kept() {
     let limiter = limiter(Vec::new());
     let admission = limiter.reserve(&of("k"), u64::MAX, Uuid::now_v7, Instant::now()).unwrap();
     assert_eq!(admission, Admission::default());
-    assert_eq!(limiter.size(), Size { reservations: 0, buckets: 0 });
+    assert_eq!(limiter.size(), Size { reservations: 0, buckets: 0, evictions: 0 });
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn more_than_the_estimate_counts_even_if_the_bucket_was_full_since() {
     let id = limiter.reserve(&of("k"), 10, Uuid::now_v7, now).unwrap().reservation.unwrap();
     let later = now + 2 * MINUTE;
     assert!(!limiter.sweep(100, later));
-    assert_eq!(limiter.size(), Size { reservations: 1, buckets: 0 });
+    assert_eq!(limiter.size(), Size { reservations: 1, buckets: 0, evictions: 0 });
     limiter.settle(id, 310, later);
     assert_eq!(remaining(&limiter, "k", later), [300]);
 }
@@ -185,7 +185,7 @@ fn ten_thousand_cycles_leave_nothing() {
     }
     now += TTL;
     while limiter.sweep(10, now) {}
-    assert_eq!(limiter.size(), Size { reservations: 0, buckets: 0 });
+    assert_eq!(limiter.size(), Size { reservations: 0, buckets: 0, evictions: 0 });
 }
 
 proptest! {
