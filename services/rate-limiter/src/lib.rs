@@ -1,7 +1,8 @@
 //! The rate-limiter: token buckets for requests and tokens, in memory. A request reserves before the work and
 //! settles after it. Invariants: all buckets of a request or none; no subject gets more than depth and refill
-//! over any window; a reservation is settled once or lapses; what is not in use takes no memory. It counts
-//! what callers estimate and report, it knows neither prompts nor answers, and it is not shared by replicas.
+//! over any window (unless `max_buckets` forgets it: health says so); a reservation is settled once or lapses;
+//! what is not in use takes no memory. It counts what callers estimate and report, knows neither prompts nor
+//! answers, and shares nothing with other replicas.
 
 mod bucket;
 mod buckets;
