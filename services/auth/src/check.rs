@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn the_end_is_in_the_future() {
-        let end = |end| fields(|c| drop(c.expires_at(end, at(100))));
+        let end = |end| fields(|c| _ = c.expires_at(end, at(100)));
         assert!(end(Given::Absent).is_empty());
         assert!(end(Given::Value(at(101))).is_empty());
         for bad in [Given::Nonsense, Given::Value(at(100)), Given::Value(at(0)), Given::Value(at(1 << 40))] {
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(check.grace_period(Given::Value(GRACE_MAX)), GRACE_MAX);
         assert!(check.finish().is_ok());
         let too_long = Given::Value(GRACE_MAX + Duration::from_secs(1));
-        assert_eq!(fields(|c| drop(c.grace_period(too_long))), ["grace_period"]);
-        assert_eq!(fields(|c| drop(c.grace_period(Given::Nonsense))), ["grace_period"]);
+        assert_eq!(fields(|c| _ = c.grace_period(too_long)), ["grace_period"]);
+        assert_eq!(fields(|c| _ = c.grace_period(Given::Nonsense)), ["grace_period"]);
     }
 }

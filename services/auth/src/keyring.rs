@@ -6,7 +6,10 @@ mod changes;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -54,6 +57,8 @@ pub(crate) struct Keyring {
     /// Held by whoever changes something, from looking at the records until the change is visible.
     writing: Mutex<()>,
     changes: broadcast::Sender<String>,
+    /// Whether the last attempt to write failed.
+    unwritable: AtomicBool,
 }
 
 impl fmt::Debug for Keyring {
@@ -83,6 +88,7 @@ impl Keyring {
             records: RwLock::new(records),
             writing: Mutex::new(()),
             changes: broadcast::Sender::new(CHANGES_BEHIND_MAX),
+            unwritable: AtomicBool::new(false),
         }
     }
 
@@ -119,6 +125,11 @@ impl Keyring {
         self.changes.subscribe()
     }
 
+    /// Whether the store took what it was given last.
+    pub(crate) fn store_works(&self) -> bool {
+        !self.unwritable.load(Ordering::Relaxed)
+    }
+
     /// Whether anybody can manage keys now.
     pub(crate) fn has_admin(&self, now: SystemTime) -> bool {
         self.admin.is_some() || self.has_stored_admin_beside("", now)
@@ -137,7 +148,9 @@ impl Keyring {
 
     /// Makes a record durable, then visible. The caller holds `writing`.
     fn commit(&self, record: Record) -> Result<Arc<Record>, Error> {
-        self.store.put(&record)?;
+        let stored = self.store.put(&record);
+        self.unwritable.store(stored.is_err(), Ordering::Relaxed);
+        stored?;
         let record = Arc::new(record);
         let id = record.principal.key_id.clone();
         self.records.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&record));
