@@ -40,6 +40,7 @@ pub(crate) fn open(
         (_, Some(_)) => return Err(wrong(pepper_file)),
         // A start that was cut between the pepper and the store, or a pepper that was put there on purpose.
         (Some(pepper), None) => {
+            tracing::warn!(store = %store_file.display(), "there is a pepper, and the key store is a new one");
             store.set_pepper(&pepper.fingerprint())?;
             pepper
         }

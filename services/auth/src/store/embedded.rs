@@ -3,6 +3,8 @@
 
 use std::{
     fmt,
+    mem::ManuallyDrop,
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -44,7 +46,7 @@ impl EmbeddedKeyStore {
     /// # Errors
     /// Another process has it open, it is damaged, or it cannot be read and written.
     pub(crate) fn open(file: &Path) -> Result<Self, Error> {
-        let database = open(file)?;
+        let database = open(file, Check::Integrity)?;
         Ok(Self { file: file.to_owned(), database: Mutex::new(Some(database)) })
     }
 
@@ -53,7 +55,7 @@ impl EmbeddedKeyStore {
         // Taken out, so that an error or a panic in the work leaves none behind and the next call reopens.
         let database = match slot.take() {
             Some(database) => database,
-            None => open(&self.file).map_err(|error| Error::Write(Box::new(error)))?,
+            None => open(&self.file, Check::Nothing).map_err(|error| Error::Write(Box::new(error)))?,
         };
         let done = work(&database).map_err(|error| Error::Write(Box::new(error)))?;
         *slot = Some(database);
@@ -121,16 +123,32 @@ impl KeyStore for EmbeddedKeyStore {
     }
 }
 
-fn open(file: &Path) -> Result<Database, Error> {
+/// What to look at when a file is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Check {
+    /// Every page: takes about a second per GB.
+    Integrity,
+    /// Only what redb itself looks at: the file was fine a moment ago.
+    Nothing,
+}
+
+fn open(file: &Path, check: Check) -> Result<Database, Error> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let cannot = |source| Error::StoreOpen { file: file.to_owned(), source };
     let opened = options.open(file).map_err(|error| cannot(error.into()))?;
-    // redb may panic over a file that is damaged in an unforeseen way. Nothing of it is used afterwards.
-    let opened =
-        std::panic::catch_unwind(|| Database::builder().set_cache_size(PAGE_CACHE_BYTES).create_file(opened));
+    // redb panics over some kinds of damage, even while it closes. So a file is taken on trust only after a
+    // check, and one that fails it is never closed: the descriptor leaks, and the process ends anyway.
+    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let database = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create_file(opened)?;
+        let mut database = ManuallyDrop::new(database);
+        if check == Check::Integrity && !database.check_integrity()? {
+            tracing::warn!(file = %file.display(), "the key store was damaged and has been repaired");
+        }
+        Ok(ManuallyDrop::into_inner(database))
+    }));
     let corrupt = |detail: String| Error::StoreCorrupt { file: file.to_owned(), detail };
     match opened {
         Ok(Ok(database)) => Ok(database),
@@ -186,6 +204,36 @@ mod tests {
         let error = EmbeddedKeyStore::open(&file).unwrap_err();
         assert!(matches!(error, Error::StoreCorrupt { .. }), "{error:?}");
         assert!(error.to_string().contains("backup"), "{error}");
+    }
+
+    /// F12: damage in the pages in use, and a file cut anywhere, are harmless or refused, never a panic.
+    #[test]
+    fn damage_anywhere_is_harmless_or_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("keys.redb");
+        let store = EmbeddedKeyStore::open(&file).unwrap();
+        (0..20).for_each(|n| store.put(&record(&n.to_string())).unwrap());
+        drop(store);
+        let whole = fs::read(&file).unwrap();
+        let damaged = (0..100).map(|n| {
+            let mut bytes = whole.clone();
+            let start = n * 211;
+            bytes[start..=start + n % 16].fill(0xff);
+            bytes
+        });
+        let cut = (1..20).map(|n| whole[..whole.len() / 20 * n].to_vec());
+        let mut refused = 0;
+        for (n, bytes) in damaged.chain(cut).enumerate() {
+            // A file of its own: one that was refused stays locked until the process ends.
+            let file = directory.path().join(n.to_string());
+            fs::write(&file, bytes).unwrap();
+            match EmbeddedKeyStore::open(&file).and_then(|store| store.load()) {
+                Ok(contents) => assert_eq!(contents.records.len(), 20),
+                Err(Error::StoreCorrupt { .. }) => refused += 1,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert!(refused > 19, "only {refused}");
     }
 
     #[test]
