@@ -31,7 +31,8 @@ const CONNECTION_FAILURE: i32 = 2;
 const RPC_FAILURE: i32 = 3;
 const UNHEALTHY: i32 = 4;
 
-/// Probes as the arguments that follow `probe` say; returns the exit code.
+/// Probes as the arguments that follow `probe` say; returns the exit code. Exit with it at once: a runtime that
+/// is dropped would wait for a DNS look-up that was given up.
 pub(crate) async fn run(arguments: Vec<OsString>) -> i32 {
     probe(arguments, &mut io::stdout(), &mut io::stderr()).await
 }
