@@ -1,5 +1,5 @@
-//! The documents against the code and the tree: README's table of errors is the table of reasons, and no
-//! document links to what is not there.
+//! The documents against the code and the tree: README's table of errors is the table of reasons, its table of
+//! keys has every key of the example, and no document links to what is not there.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)] // a test's helpers are outside of #[test] functions
 
@@ -46,6 +46,26 @@ fn snake(name: &str) -> String {
         snake.push(letter.to_ascii_uppercase());
     }
     snake
+}
+
+#[test]
+fn readme_lists_every_key_of_the_example() {
+    let readme = read("README.md");
+    let table: Vec<&str> =
+        readme.lines().filter(|line| line.starts_with('|') || line.contains("`listen`")).collect();
+    let example = read("penstock.example.toml");
+    let mut keys = 0;
+    for line in example.lines() {
+        let line = line.strip_prefix("# ").unwrap_or(line);
+        let Some((key, _)) = line.split_once(" = ") else { continue };
+        if key.is_empty() || !key.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+            continue;
+        }
+        keys += 1;
+        let cell = format!("`{key}`");
+        assert!(table.iter().any(|row| row.contains(&cell)), "README's table lacks {cell}");
+    }
+    assert!(keys > 40, "the example was not read as it is written: {keys} keys");
 }
 
 #[test]
