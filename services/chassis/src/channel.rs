@@ -28,6 +28,14 @@ impl Channel {
         Self(BoxCloneSyncService::new(stack.map_err(|never: Infallible| match never {})))
     }
 
+    /// Says whether `endpoint` is one, without making a channel.
+    ///
+    /// # Errors
+    /// It is not of the form that [`Channel::remote`] takes.
+    pub fn check(endpoint: &str) -> Result<(), InvalidEndpoint> {
+        balancer::authorities(endpoint).map(drop)
+    }
+
     /// A channel to a service elsewhere: `endpoint` is `http://host:port`, or `http://host:port,host:port,…`.
     /// Nothing is connected yet. Calls are spread over all addresses that the names have, now and later.
     ///
@@ -41,7 +49,7 @@ impl Channel {
 
 /// An endpoint that is not `http://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not of the form http://host:port")]
+#[error("\"{0}\" is not of the form http://host:port[,host:port…]")]
 pub struct InvalidEndpoint(String);
 
 impl fmt::Debug for Channel {

@@ -86,9 +86,9 @@ impl Health {
         Arc::clone(&self.inner.report.borrow())
     }
 
-    /// The gRPC services of health: `grpc.health.v1.Health` and `penstock.status.v1.Status`.
-    pub fn routes(&self) -> Routes {
-        grpc::routes(self)
+    /// Adds the gRPC faces of health to `routes`: `grpc.health.v1.Health` and `penstock.status.v1.Status`.
+    pub fn add_to(&self, routes: Routes) -> Routes {
+        grpc::add_to(routes, self)
     }
 
     fn subscribe(&self) -> watch::Receiver<Arc<Report>> {

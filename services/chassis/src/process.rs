@@ -116,6 +116,7 @@ impl Process {
         self.servers.drain();
         // Watchers have been told; their open streams would keep the servers for ever.
         self.chassis.health.end_watches();
+        self.chassis.tasks.draining().cancel();
         if timeout(self.config.drain_limit, self.servers.drained()).await.is_err() {
             tracing::warn!("the drain limit is reached: what is left ends with an error");
             self.chassis.tasks.aborting().cancel();

@@ -9,6 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
+    draining: CancellationToken,
     stopping: CancellationToken,
     aborting: CancellationToken,
 }
@@ -24,6 +25,12 @@ impl Tasks {
                 tracing::error!(task = name, "background task panicked");
             }
         });
+    }
+
+    /// Cancelled when the process stops accepting: streams that never end by themselves, such as those that
+    /// watch something, end then, or they would hold the drain to its limit.
+    pub fn draining(&self) -> CancellationToken {
+        self.draining.clone()
     }
 
     /// Cancelled when the process begins to shut down its services: after the last request, before the exit.

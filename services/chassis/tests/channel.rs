@@ -28,7 +28,7 @@ impl Replica {
         let address = runtime.block_on(async move {
             let listener = TcpListener::bind(address).await.unwrap();
             let address = listener.local_addr().unwrap();
-            let routes = of_runtime.health.routes();
+            let routes = of_runtime.health.add_to(tonic::service::Routes::default());
             Process::new(of_runtime.clone(), CONFIG).serve(listener, server::grpc(routes, &of_runtime));
             address
         });

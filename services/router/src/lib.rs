@@ -3,6 +3,7 @@
 //! first content, so that a failover before that is never seen. It speaks to no engine itself.
 
 mod accounting;
+mod admitted;
 mod answer;
 mod attempts;
 mod cache_policy;

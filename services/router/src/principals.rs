@@ -111,7 +111,9 @@ fn refused(context: &CallContext, status: &Status) -> Status {
 fn credential(metadata: &MetadataMap) -> Result<&str, Status> {
     let missing = || Status::from(Error::new(Reason::InvalidApiKey, MISSING));
     let mut values = metadata.get_all(AUTHORIZATION).iter();
-    let value = values.next().and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
+    // An admin key may hold any text: UTF-8, not only ASCII.
+    let value =
+        values.next().and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).ok_or_else(missing)?;
     let (scheme, token) = value.split_once(' ').ok_or_else(missing)?;
     let sane =
         scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.len() <= CREDENTIAL_MAX_BYTES;

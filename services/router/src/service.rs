@@ -16,10 +16,8 @@ use penstock_proto::{
         GenerateRequest, ListModelsRequest, ListModelsResponse, Model as ModelMessage,
         inference_client::InferenceClient, inference_server::Inference,
     },
-    limits, metadata,
-    ratelimit::v1::{
-        LimitState, ReserveRequest, ReserveResponse, Subject, rate_limiter_client::RateLimiterClient,
-    },
+    metadata,
+    ratelimit::v1::{ReserveRequest, ReserveResponse, Subject, rate_limiter_client::RateLimiterClient},
     validate,
 };
 use prometheus_client::metrics::counter::Counter;
@@ -28,13 +26,12 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
     Channels,
-    accounting::{Account, Accounting, BYPASS, BYTES_PER_TOKEN, HIT, MISS},
+    accounting::{Account, Accounting, BYPASS, BYTES_PER_TOKEN, MISS},
+    admitted::Admitted,
     answer::Answer,
-    attempts,
     cache_policy::{Directives, Plan},
     config::{Config, LimiterFailure},
     deployments,
-    merge::replay,
     principals::{Principals, may_use},
     registry::{Model, Registry},
 };
@@ -218,7 +215,7 @@ impl Inference for Router {
             self.look_up(&context, key.as_ref(), &plan),
         );
         let reserved = reserved?;
-        let mut record = self.accounting.record(Account {
+        let record = self.accounting.record(Account {
             context: context.clone(),
             principal: Arc::clone(&principal),
             model: Arc::clone(&model.name),
@@ -236,45 +233,13 @@ impl Inference for Router {
             started,
             first_content_after: None,
         });
-        let include_usage =
-            request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
-        let hide_usage = request.stream && !include_usage;
-
+        let admitted = Admitted { context, request, plan, limits: reserved.limits, record };
         if let Some(Entry { answer: Some(answer), age }) = found {
-            if let Some(account) = record.account() {
-                account.cache = HIT;
-            }
-            let messages = replay(&answer, request.stream, include_usage);
-            let age = age.map_or(0, |age| age.seconds);
-            let answer = Answer::new(messages, None, hide_usage, false, record);
-            let mut response = Response::new(answer);
-            head(response.metadata_mut(), &model.name, 0, HIT, &reserved.limits);
-            insert(response.metadata_mut(), metadata::AGE, &age.to_string());
-            return Ok(response);
-        }
-        if plan.only_if_cached {
-            let error = Error::new(Reason::NotCached, "the answer is not in the cache");
-            return Err(refuse(record.account(), error, 0, &reserved.limits));
+            return Ok(admitted.replay(&answer, age.map_or(0, |age| age.seconds)));
         }
         let allowed = |model: &Model| may_use(&principal, &model.name, &model.name);
         let candidates = registry.candidates(model, allowed, fastrand::f64);
-        match attempts::begin(&self.adapter, &context, &request, candidates, self.config.attempts).await {
-            Ok(begun) => {
-                let fallbacks = begun.failures;
-                if let Some(account) = record.account() {
-                    account.deployment = begun.candidate.deployment;
-                    account.fallbacks = fallbacks;
-                }
-                // What a fallback said is not the answer of the model that was asked for.
-                let keep = plan.store && begun.candidate.model == model.name;
-                let cache = if plan.look_up { MISS } else { BYPASS };
-                let mut response =
-                    Response::new(Answer::new(begun.held_back, Some(begun.rest), hide_usage, keep, record));
-                head(response.metadata_mut(), &begun.candidate.model, fallbacks, cache, &reserved.limits);
-                Ok(response)
-            }
-            Err((error, failures)) => Err(refuse(record.account(), error, failures, &reserved.limits)),
-        }
+        admitted.ask(&self.adapter, candidates, self.config.attempts).await
     }
 
     async fn list_models(
@@ -293,41 +258,6 @@ impl Inference for Router {
         let model = authorised(&registry, &principal, &asked)
             .map_err(|_| Error::new(Reason::ModelNotFound, format!("the model `{asked}` does not exist")))?;
         Ok(Response::new(ListModelsResponse { models: vec![self.describe(model)] }))
-    }
-}
-
-/// Notes the end of a request that got no answer, and tells the caller.
-fn refuse(account: Option<&mut Account>, mut error: Error, failures: usize, states: &[LimitState]) -> Status {
-    if let Some(account) = account {
-        account.outcome = Some(Err(error.reason));
-        account.fallbacks = failures;
-    }
-    if error.retry_after.is_none() && error.reason.http_status() == 503 {
-        error.retry_after = Some(RETRY_AFTER);
-    }
-    let mut status = Status::from(error);
-    for (key, value) in limits::headers(states) {
-        insert(status.metadata_mut(), key, &value);
-    }
-    status
-}
-
-/// What the metadata of an answer tells.
-fn head(metadata: &mut MetadataMap, model: &str, fallbacks: usize, cache: &str, states: &[LimitState]) {
-    insert(metadata, metadata::MODEL, model);
-    if fallbacks > 0 {
-        insert(metadata, metadata::FALLBACKS, &fallbacks.to_string());
-    }
-    insert(metadata, metadata::CACHE, cache);
-    for (key, value) in limits::headers(states) {
-        insert(metadata, key, &value);
-    }
-}
-
-/// Leaves out what metadata cannot hold, such as a model name that is not ASCII.
-fn insert(metadata: &mut MetadataMap, key: &'static str, value: &str) {
-    if let Ok(value) = value.parse() {
-        metadata.insert(key, value);
     }
 }
 

@@ -50,12 +50,7 @@ struct Shared {
 
 impl Balancer {
     pub(super) fn start(endpoint: &str, tasks: &Tasks) -> Result<Self, InvalidEndpoint> {
-        let invalid = || InvalidEndpoint(endpoint.to_owned());
-        let list = endpoint.strip_prefix("http://").ok_or_else(invalid)?.trim_end_matches('/');
-        let authorities: Vec<_> = list.split(',').map(str::to_owned).collect();
-        if !authorities.iter().all(|authority| is_authority(authority)) {
-            return Err(invalid());
-        }
+        let authorities = authorities(endpoint)?;
         let resolved = watch::Sender::new(false);
         let shared = Arc::new(Shared { authorities, replicas: ArcSwap::default(), resolved });
         // Addresses need no resolution: they are there from the start and never change.
@@ -94,6 +89,14 @@ async fn resolve(shared: Arc<Shared>, tasks: Tasks) {
         }
     };
     stopping.run_until_cancelled(look_ups).await;
+}
+
+/// The `host:port` of an endpoint.
+pub(super) fn authorities(endpoint: &str) -> Result<Vec<String>, InvalidEndpoint> {
+    let list = endpoint.strip_prefix("http://").map(|list| list.trim_end_matches('/'));
+    let authorities: Vec<_> = list.unwrap_or_default().split(',').map(str::to_owned).collect();
+    let all = authorities.iter().all(|authority| is_authority(authority));
+    if all { Ok(authorities) } else { Err(InvalidEndpoint(endpoint.to_owned())) }
 }
 
 /// `host:port` and nothing else.

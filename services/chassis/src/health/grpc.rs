@@ -27,9 +27,9 @@ use super::Health;
 /// Longest name of a service that is looked up, in bytes: no real one comes near it.
 const NAME_MAX_BYTES: usize = 512;
 
-pub(super) fn routes(health: &Health) -> Routes {
-    Routes::new(HealthServer::new(Faces(health.clone())))
-        .add_service(StatusServer::new(Faces(health.clone())))
+pub(super) fn add_to(routes: Routes, health: &Health) -> Routes {
+    let faces = || Faces(health.clone());
+    routes.add_service(HealthServer::new(faces())).add_service(StatusServer::new(faces()))
 }
 
 #[derive(Clone)]
@@ -143,7 +143,7 @@ mod tests {
     use crate::{Channel, Chassis};
 
     fn client(chassis: &Chassis) -> HealthClient<Channel> {
-        HealthClient::new(Channel::local(chassis.health.routes(), chassis))
+        HealthClient::new(Channel::local(chassis.health.add_to(Routes::default()), chassis))
     }
 
     fn named(service: &str) -> HealthCheckRequest {

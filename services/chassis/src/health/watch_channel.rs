@@ -1,11 +1,9 @@
-//! A background check of another service through its own `grpc.health.v1`.
+//! A background check of another service through its own `penstock.status.v1`.
 
 use std::time::Duration;
 
+use penstock_proto::status::v1::{GetRequest, Report, State, status_client::StatusClient};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
 
 use super::Health;
 use crate::{CallContext, Channel, Tasks};
@@ -19,7 +17,7 @@ impl Health {
     /// Checks the service behind `channel` in the background and reports it as the component `name`.
     pub fn watch_channel(&self, name: &'static str, required: bool, channel: &Channel, tasks: &Tasks) {
         let component = self.component(name, required);
-        let mut client = HealthClient::new(channel.clone());
+        let mut client = StatusClient::new(channel.clone());
         let stopping = tasks.stopping();
         let checks = async move {
             let mut ticks = interval(INTERVAL);
@@ -28,12 +26,16 @@ impl Health {
                 ticks.tick().await;
                 let call = CallContext::background(TIMEOUT);
                 let started = Instant::now();
-                let answer = client.check(call.request(HealthCheckRequest::default())).await;
+                let answer = client.get(call.request(GetRequest {})).await;
                 let latency = Some(started.elapsed());
-                match answer.map(|answer| answer.into_inner().status()) {
-                    Ok(ServingStatus::Serving) => component.up(latency),
-                    Ok(_) => component.down("not serving", latency),
-                    Err(status) => component.down(format!("check failed: {}", status.code()), latency),
+                let report = answer.map(|answer| answer.into_inner().report.unwrap_or_default());
+                match report {
+                    Ok(report) if report.state() == State::Up => component.up(latency),
+                    Ok(report) if report.state() == State::Degraded => {
+                        component.degraded(what_ails(&report), latency);
+                    }
+                    Ok(report) => component.down(what_ails(&report), latency),
+                    Err(status) => component.down(format!("cannot be asked: {}", status.code()), latency),
                 }
             }
         };
@@ -41,4 +43,14 @@ impl Health {
             stopping.run_until_cancelled(checks).await;
         });
     }
+}
+
+/// The parts of a service that are not well.
+fn what_ails(report: &Report) -> String {
+    if report.draining {
+        return "shutting down".to_owned();
+    }
+    let ailing = report.components.iter().filter(|component| component.state() != State::Up);
+    let names: Vec<_> = ailing.map(|component| component.name.as_str()).collect();
+    if names.is_empty() { "starting".to_owned() } else { format!("not well: {}", names.join(", ")) }
 }
