@@ -184,7 +184,9 @@ impl Keys {
     }
 
     async fn connect(&self) -> anyhow::Result<KeysClient<Channel>> {
-        let endpoint = Endpoint::from_shared(self.addr.clone())
+        let endpoint = Endpoint::from_shared(self.addr.clone()).ok();
+        let endpoint = endpoint
+            .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"))
             .with_context(|| format!("{} is not an address such as http://127.0.0.1:4000", self.addr))?;
         let connected = endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(CALL_TIMEOUT).connect().await;
         let channel = connected.with_context(|| format!("cannot reach Penstock at {}", self.addr))?;

@@ -9,7 +9,7 @@ use penstock_proto::{Reason, Violation};
 #[non_exhaustive]
 pub enum Error {
     /// The credential is no good: one text for every cause, so that nobody learns which.
-    #[error("the API key is missing or not valid")]
+    #[error("the API key is missing or not valid: send it as `Authorization: Bearer <key>`")]
     Unauthenticated,
     /// The caller is known and may not manage keys.
     #[error("managing keys takes a key with the scope admin")]

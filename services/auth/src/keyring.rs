@@ -130,6 +130,17 @@ impl Keyring {
         !self.unwritable.load(Ordering::Relaxed)
     }
 
+    /// Writes something that changes nothing, to see whether the store takes it.
+    pub(crate) fn probe_store(&self) -> Result<(), Error> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.note(self.store.set_pepper(&self.pepper.fingerprint()))
+    }
+
+    fn note(&self, stored: Result<(), Error>) -> Result<(), Error> {
+        self.unwritable.store(stored.is_err(), Ordering::Relaxed);
+        stored
+    }
+
     /// Whether anybody can manage keys now.
     pub(crate) fn has_admin(&self, now: SystemTime) -> bool {
         self.admin.is_some() || self.has_stored_admin_beside("", now)
@@ -148,9 +159,7 @@ impl Keyring {
 
     /// Makes a record durable, then visible. The caller holds `writing`.
     fn commit(&self, record: Record) -> Result<Arc<Record>, Error> {
-        let stored = self.store.put(&record);
-        self.unwritable.store(stored.is_err(), Ordering::Relaxed);
-        stored?;
+        self.note(self.store.put(&record))?;
         let record = Arc::new(record);
         let id = record.principal.key_id.clone();
         self.records.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&record));
@@ -172,4 +181,4 @@ fn admin_principal() -> Principal {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

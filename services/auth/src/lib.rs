@@ -57,7 +57,7 @@ async fn start_at(config: Config, chassis: &Chassis, clock: Clock) -> Result<Sta
         tasks: chassis.tasks.clone(),
         clock,
     };
-    let keys = KeysService { writes: Writes::new(keyring, store), verdicts, clock };
+    let keys = KeysService { writes: Writes::new(keyring, store, chassis.tasks.clone()), verdicts, clock };
     let routes = Routes::new(AuthServer::new(auth)).add_service(KeysServer::new(keys));
     Ok(Started { routes, first_key })
 }

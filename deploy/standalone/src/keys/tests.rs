@@ -100,6 +100,10 @@ async fn refusals_are_in_words_with_every_violation() {
 async fn what_is_missing_is_said() {
     let error = keys("http://127.0.0.1:1", &["list"]).await.unwrap_err();
     assert!(error.contains("cannot reach Penstock at http://127.0.0.1:1"), "{error}");
+    for address in ["https://127.0.0.1:4000", "127.0.0.1:4000", "", "http://"] {
+        let error = keys(address, &["list"]).await.unwrap_err();
+        assert!(error.contains("is not an address"), "{address}: {error}");
+    }
     let command = Command::try_parse_from(["keys", "list"]).unwrap();
     let error = command.keys.answer(&Environment::default(), SystemTime::now()).await.unwrap_err();
     assert!(error.to_string().contains(ADMIN_KEY));

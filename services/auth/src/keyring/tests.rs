@@ -13,10 +13,11 @@ use tokio::sync::broadcast::error::TryRecvError;
 use super::*;
 use crate::{key, record::tests::at};
 
+/// A store in memory that can be made to fail.
 #[derive(Debug, Default)]
-struct MemoryStore {
+pub(crate) struct MemoryStore {
     records: Mutex<HashMap<String, Record>>,
-    broken: AtomicBool,
+    pub(crate) broken: AtomicBool,
 }
 
 impl KeyStore for Arc<MemoryStore> {
@@ -25,7 +26,7 @@ impl KeyStore for Arc<MemoryStore> {
     }
 
     fn set_pepper(&self, _: &Digest) -> Result<(), Error> {
-        Ok(())
+        if self.broken.load(Ordering::Relaxed) { Err(Error::Write("disk full".into())) } else { Ok(()) }
     }
 
     fn put(&self, record: &Record) -> Result<(), Error> {
@@ -37,9 +38,9 @@ impl KeyStore for Arc<MemoryStore> {
     }
 }
 
-const ADMIN_KEY: &str = "correct horse battery staple";
+pub(crate) const ADMIN_KEY: &str = "correct horse battery staple";
 
-fn keyring(admin_key: Option<&str>) -> (Keyring, Arc<MemoryStore>) {
+pub(crate) fn keyring(admin_key: Option<&str>) -> (Keyring, Arc<MemoryStore>) {
     let store = Arc::new(MemoryStore::default());
     let contents = store.load().unwrap();
     let admin_key = admin_key.map(SecretString::from);
@@ -48,7 +49,7 @@ fn keyring(admin_key: Option<&str>) -> (Keyring, Arc<MemoryStore>) {
     (keyring, store)
 }
 
-fn draft(scopes: &[Scope]) -> Draft {
+pub(crate) fn draft(scopes: &[Scope]) -> Draft {
     Draft {
         name: "a".into(),
         tenant: "acme".into(),
