@@ -252,7 +252,7 @@ async fn watches_end_when_the_process_stops() {
     let directory = tempfile::tempdir().unwrap();
     let mesh = mesh(directory.path(), Some(ADMIN_KEY)).await;
     let mut events = mesh.watch().await;
-    mesh.chassis.tasks.stopping().cancel();
+    mesh.chassis.tasks.draining().cancel();
     assert!(events.message().await.unwrap().is_none());
 }
 

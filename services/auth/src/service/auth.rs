@@ -56,9 +56,9 @@ impl Auth for AuthService {
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
         // Before the empty event: whoever has seen that misses nothing that happens afterwards.
         let changes = self.keyring.watch();
-        let stopping = self.tasks.stopping().cancelled_owned();
+        let draining = self.tasks.draining().cancelled_owned();
         let events = stream::unfold(Watch::Begins(changes), Watch::next);
-        Ok(Response::new(Box::pin(stream::StreamExt::take_until(events, Box::pin(stopping)))))
+        Ok(Response::new(Box::pin(stream::StreamExt::take_until(events, Box::pin(draining)))))
     }
 }
 
