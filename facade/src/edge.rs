@@ -149,3 +149,38 @@ impl About {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use penstock_chassis::{Channel, Chassis};
+    use tonic::service::Routes;
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+    use crate::{Config, app};
+
+    async fn panicking(content_type: &'static str) -> Response {
+        let chassis = Chassis::default();
+        let app = app(Config::default(), Channel::local(Routes::default(), &chassis), vec![], &chassis);
+        let handler = service_fn(|_: Request| async { panic!("secret") });
+        let request = Request::post("/x").header("content-type", content_type).body(Body::empty());
+        EdgeLayer(app).layer(handler).oneshot(request.unwrap()).await.unwrap()
+    }
+
+    /// G11.
+    #[tokio::test]
+    async fn a_handler_that_panics_answers_with_an_error() {
+        let response = panicking("application/json").await;
+        assert_eq!(response.status(), 500);
+        assert!(response.headers().contains_key(REQUEST_ID));
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body = std::str::from_utf8(&body).unwrap();
+        assert!(body.contains("\"code\":\"internal_error\"") && !body.contains("secret"), "{body}");
+        let response = panicking("application/grpc").await;
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["grpc-status"]),
+            (200, &"13".parse().unwrap())
+        );
+    }
+}

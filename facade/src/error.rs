@@ -17,6 +17,9 @@ pub(crate) enum Error {
     /// The body has more bytes than this.
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
+    /// The body has more members and items than this.
+    #[error("the body has more than {0} members and items")]
+    TooMany(usize),
     /// The body stopped coming, or did not come in time.
     #[error("the body could not be read to its end")]
     Incomplete,
@@ -61,7 +64,7 @@ impl From<&Error> for penstock_proto::Error {
             }
             Error::Invalid(violation) => return Self::invalid(vec![violation.clone()]),
             Error::Malformed(_) => Reason::MalformedJson,
-            Error::TooLarge(_) => Reason::RequestTooLarge,
+            Error::TooLarge(_) | Error::TooMany(_) => Reason::RequestTooLarge,
             Error::Unsupported(_) => Reason::UnsupportedMediaType,
             Error::Incomplete | Error::Header(_) => Reason::BadRequest,
             Error::UnknownRoute => Reason::UnknownRoute,

@@ -72,13 +72,7 @@ pub fn start(
     passthrough: Vec<(&'static str, Channel)>,
     chassis: &Chassis,
 ) -> Router {
-    let app = Arc::new(App {
-        config,
-        router: InferenceClient::new(router).max_decoding_message_size(MESSAGE_MAX_BYTES),
-        passthrough: Passthrough::new(passthrough),
-        health: chassis.health.clone(),
-        metrics: Metrics::register(chassis),
-    });
+    let app = app(config, router, passthrough, chassis);
     let [chat, models, model, health, live, ready, root] = ROUTES;
     Router::new()
         .route(chat, post(completions::create))
@@ -92,6 +86,21 @@ pub fn start(
         .method_not_allowed_fallback(method_not_allowed)
         .layer(EdgeLayer(Arc::clone(&app)))
         .with_state(app)
+}
+
+fn app(
+    config: Config,
+    router: Channel,
+    passthrough: Vec<(&'static str, Channel)>,
+    chassis: &Chassis,
+) -> Arc<App> {
+    Arc::new(App {
+        config,
+        router: InferenceClient::new(router).max_decoding_message_size(MESSAGE_MAX_BYTES),
+        passthrough: Passthrough::new(passthrough),
+        health: chassis.health.clone(),
+        metrics: Metrics::register(chassis),
+    })
 }
 
 async fn about() -> Response {

@@ -1,7 +1,7 @@
 //! The one error body of the facade: RFC 9457 with OpenAI's `error` in it, so that it serves both kinds of
 //! client. Whatever goes wrong, and wherever, ends up here.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -23,6 +23,9 @@ use crate::{
 
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// What a 503 says to wait if nobody knows better: breakers and probes look again about then.
+const UNAVAILABLE_FOR: Duration = Duration::from_secs(1);
 
 /// Longest path that is repeated in a body, in bytes.
 const INSTANCE_MAX_BYTES: usize = 512;
@@ -65,7 +68,8 @@ fn status(reason: Reason) -> StatusCode {
 fn tell_whether_to_retry(error: &penstock_proto::Error, headers: &mut HeaderMap) {
     let retry = if error.reason.remedy().retry { "true" } else { "false" };
     headers.insert(SHOULD_RETRY, HeaderValue::from_static(retry));
-    if let Some(after) = error.retry_after {
+    let unavailable = error.reason.remedy().retry && error.reason.http_status() == 503;
+    if let Some(after) = error.retry_after.or(unavailable.then_some(UNAVAILABLE_FOR)) {
         headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
         let millis = u64::try_from(after.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
         headers.insert(RETRY_AFTER_MS, HeaderValue::from(millis));
@@ -110,8 +114,6 @@ fn bounded(path: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use http_body_util::BodyExt as _;
     use penstock_proto::{Violation, metadata};
     use serde_json::{Value, json};
@@ -162,6 +164,18 @@ mod tests {
         );
         assert!(!headers.contains_key("x-internal"));
         assert_eq!(body["error"]["type"], "rate_limit_error");
+    }
+
+    #[tokio::test]
+    async fn what_is_unavailable_says_when_to_come_back() {
+        let error = |reason| Error::from(Status::from(penstock_proto::Error::new(reason, "x")));
+        let (headers, _) = read(response(&error(Reason::ModelUnavailable), "/", "r")).await;
+        assert_eq!(
+            (&headers[RETRY_AFTER], &headers["retry-after-ms"]),
+            (&"1".parse().unwrap(), &"1000".parse().unwrap())
+        );
+        let (headers, _) = read(response(&error(Reason::EngineFailed), "/", "r")).await;
+        assert!(!headers.contains_key(RETRY_AFTER));
     }
 
     #[tokio::test]

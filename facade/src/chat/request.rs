@@ -22,6 +22,11 @@ use crate::{
     },
 };
 
+/// Most members and items of a request: 100,000 messages fit. An empty message is three bytes of JSON and two
+/// hundred of memory, so that the limit on the body's bytes alone would not bound memory (A11).
+const NODES_MAX: usize = 500_000;
+/// Smaller bodies cannot hold enough of them to matter.
+const SMALL_BYTES: usize = 64 << 10;
 /// Longest path of a field in a violation, in bytes: names of members are the client's own text.
 const FIELD_MAX_BYTES: usize = 256;
 
@@ -212,14 +217,17 @@ impl<'de> Visitor<'de> for Stop {
 ///
 /// # Errors
 /// [`Error::Malformed`] if the body is not JSON, [`Error::Invalid`] with the path of the field if it is JSON of
-/// another shape. Neither quotes a value of the body.
+/// another shape, [`Error::TooMany`] if it has too many parts. None quotes a value of the body.
 pub(crate) fn read(body: &[u8]) -> Result<GenerateRequest, Error> {
+    if body.len() > SMALL_BYTES && raw::nodes(body) > NODES_MAX {
+        return Err(Error::TooMany(NODES_MAX));
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let request = Whole::<GenerateRequest>::new()
         .deserialize(&mut json)
         .and_then(|request| json.end().map(|()| request));
     // The quick way does not track where it is; only what failed is read again, slowly.
-    request.or_else(|_| Err(explain(body)))
+    request.map_err(|_| explain(body))
 }
 
 fn explain(body: &[u8]) -> Error {

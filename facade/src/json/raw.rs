@@ -85,6 +85,20 @@ pub(crate) fn check(json: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// How many values `json` has, roughly: its brackets and commas, strings left out. It need not be JSON.
+pub(crate) fn nodes(json: &[u8]) -> usize {
+    let (mut nodes, mut at) = (0, 0);
+    while let Some(byte) = json.get(at) {
+        at += 1;
+        match byte {
+            b'{' | b'[' | b',' => nodes += 1,
+            b'"' => at = end_of_string(json, at),
+            _ => {}
+        }
+    }
+    nodes
+}
+
 /// The place after the quote that ends the string which begins at `at`.
 fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
     while let Some(rest) = bytes.get(at..) {
@@ -138,6 +152,12 @@ mod tests {
         let members: Vec<String> = (0..100_000).map(|n| format!("\"k{n}\":{n}")).collect();
         assert_eq!(check(&format!("{{{}}}", members.join(","))), Ok(()));
         assert_eq!(check(&format!("{{{},\"k7\":0}}", members.join(","))), Err(Fault::Duplicate));
+    }
+
+    #[test]
+    fn nodes_are_counted_outside_strings() {
+        assert_eq!(nodes(br#"{"a,\"{[":[1,2],"b":{}}"#), 5);
+        assert_eq!(nodes(b"\"unterminated,,,"), 0);
     }
 
     /// A2.

@@ -281,6 +281,14 @@ fn what_is_json_of_another_shape_names_the_field() {
     }
 }
 
+/// A11: memory is bounded, not only bytes.
+#[test]
+fn a_body_of_very_many_parts_is_too_large() {
+    let messages = |count: usize| format!(r#"{{"messages":[{}{{}}]}}"#, "{},".repeat(count - 1));
+    assert_eq!(self::messages(&read_ok(&messages(100_000))).len(), 100_000);
+    assert_eq!(refused(messages(1_000_000)).reason, Reason::RequestTooLarge);
+}
+
 #[test]
 fn the_path_of_a_violation_is_bounded() {
     let name = "é".repeat(10_000);
