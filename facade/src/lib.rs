@@ -28,7 +28,7 @@ use axum::{
     routing::{get, post},
 };
 pub use config::Config;
-use penstock_chassis::{Channel, Chassis, Health};
+use penstock_chassis::{Channel, Chassis, Health, MESSAGE_MAX_BYTES};
 use penstock_proto::inference::v1::inference_client::InferenceClient;
 
 use crate::{
@@ -37,10 +37,6 @@ use crate::{
     metrics::{Metrics, ROUTES},
     passthrough::Passthrough,
 };
-
-/// Largest message that is taken from the router, in bytes: a plain answer of the most that an adapter takes
-/// from an engine (32 MiB), and what surrounds it.
-const MESSAGE_MAX_BYTES: usize = 64 << 20;
 
 /// What `GET /` says.
 const ABOUT: &str = concat!(

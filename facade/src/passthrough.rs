@@ -6,7 +6,7 @@ use axum::{
     extract::Request,
     http::{
         HeaderMap, HeaderName, HeaderValue, Uri, Version,
-        header::{CONNECTION, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
+        header::{CONNECTION, CONTENT_TYPE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
     },
     response::Response,
 };
@@ -41,6 +41,12 @@ impl Passthrough {
 
     /// Hands a call on.
     pub(crate) async fn call(&self, request: Request, context: &CallContext) -> Response {
+        if !is_native(request.headers()) {
+            return refuse(Error::new(
+                Reason::Unimplemented,
+                "of gRPC's dialects only the native one is spoken",
+            ));
+        }
         let Some(channel) = self.channel(request.uri().path()) else {
             return refuse(Error::new(Reason::Unimplemented, "there is no such service here"));
         };
@@ -67,6 +73,12 @@ impl Passthrough {
         }
         self.0.iter().find(|(name, _)| *name == service).map(|(_, channel)| channel)
     }
+}
+
+/// Whether a gRPC call is gRPC itself: gRPC-Web frames its trailers otherwise, and would not be understood.
+fn is_native(headers: &HeaderMap) -> bool {
+    let rest = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 fn refuse(error: Error) -> Response {

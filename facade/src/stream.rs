@@ -21,6 +21,7 @@ use http_body::Frame;
 use penstock_chassis::CallContext;
 use penstock_proto::inference::v1::GenerateResponse;
 use tonic::Status;
+use tracing::Span;
 
 use crate::{
     chat::chunk::{DONE, Events, write_error},
@@ -44,6 +45,7 @@ where
         events: Events::new(include_usage),
         buffer: BytesMut::new(),
         context,
+        span: Span::current(),
         ended: false,
     };
     let mut response = Response::new(Body::new(body));
@@ -59,6 +61,8 @@ struct EventBody<S> {
     events: Events,
     buffer: BytesMut,
     context: CallContext,
+    /// Open until the answer has ended, so that the trace covers all of it; not entered for every chunk.
+    span: Span,
     ended: bool,
 }
 
@@ -70,6 +74,7 @@ impl<S> EventBody<S> {
 
     fn fail(&mut self, error: &Error) {
         let error = penstock_proto::Error::from(error);
+        let _entered = self.span.enter();
         tracing::info!(
             request_id = self.context.request_id(),
             reason = error.reason.as_str(),

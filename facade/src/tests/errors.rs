@@ -8,6 +8,7 @@ use axum::{
 };
 use futures_util::{StreamExt as _, stream};
 use penstock_proto::{Error, Reason, Violation};
+use proptest::prelude::*;
 
 use super::scripted::{Answer, Facade, Script, answer, chat, plain_answer};
 
@@ -184,5 +185,34 @@ async fn http_versions_make_no_difference() {
         let mut request = chat("{}", &[]);
         *request.version_mut() = version;
         assert_eq!(facade.send(request).await.status, StatusCode::OK);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// A18 in small: whatever comes is answered, and never by a failure of ours.
+    #[test]
+    fn whatever_comes_is_no_failure(
+        path in "/[ -~]{0,24}",
+        header in prop::collection::vec(32_u8..=255, 0..24),
+        body in prop::collection::vec(any::<u8>(), 0..64),
+        chat in any::<bool>(),
+    ) {
+        let path = if chat { "/v1/chat/completions".to_owned() } else { path };
+        let mut request = Request::post("/");
+        for name in ["content-type", "authorization", "x-request-id", "x-request-timeout", "cache-control", "traceparent"] {
+            if let Ok(value) = axum::http::HeaderValue::from_bytes(&header) {
+                request = request.header(name, value);
+            }
+        }
+        let mut request = request.body(Body::from(body)).unwrap();
+        if let Ok(uri) = path.parse() {
+            *request.uri_mut() = uri;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let answer = runtime.block_on(async { Facade::new(plain_answer()).send(request).await });
+        prop_assert!(answer.status.as_u16() < 500, "{:?}", answer);
+        prop_assert!(!answer.header("x-request-id").is_empty());
     }
 }

@@ -74,3 +74,14 @@ async fn any_other_grpc_path_is_unimplemented() {
         assert_eq!(answer.body, "");
     }
 }
+
+#[tokio::test]
+async fn grpc_web_is_not_taken_for_grpc() {
+    let facade = Facade::new(answer());
+    for kind in ["application/grpc-web", "application/grpc-web-text+proto", "application/grpcx"] {
+        let request = Request::post(format!("/{SERVICE}/Generate")).header("content-type", kind);
+        let answer = facade.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.header("grpc-status"), "12", "{kind}");
+    }
+    assert!(facade.seen.generate.lock().unwrap().is_empty());
+}
