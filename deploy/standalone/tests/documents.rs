@@ -94,6 +94,7 @@ fn settings(file: Option<&str>) -> Vec<String> {
         let mut section = document.section(service);
         settings.push(format!("{service}: {:?}", ServerConfig::read(&mut section, port, port + 5400)));
         settings.push(match service {
+            "facade" => format!("{:?}", penstock_facade::Config::read(&mut section)),
             "router" => {
                 let deployments = ["simulated".to_owned()];
                 let mut config = penstock_router::Config::read(&mut section, &mut document, &deployments);
