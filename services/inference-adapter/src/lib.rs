@@ -1,1 +1,2 @@
-//! x
+//! Inference adapter.
+mod frames;
