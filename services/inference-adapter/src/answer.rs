@@ -94,6 +94,7 @@ impl Answer {
         for choice in &mut chunk.choices {
             self.choice(choice)?;
         }
+        self.begun = self.begun || says_something(&chunk);
         chunk.id.clone_from(&self.id);
         chunk.created = self.created;
         chunk.model.clone_from(&self.model);
@@ -173,7 +174,6 @@ impl Answer {
                 "tool_calls".clone_into(reason);
             }
         }
-        self.begun |= state.finished || text_bytes(delta) > 0 || !delta.tool_calls.is_empty();
         Ok(())
     }
 
@@ -196,6 +196,16 @@ fn sane(usage: Usage) -> Usage {
     let (prompt_tokens, completion_tokens) = (usage.prompt_tokens.max(0), usage.completion_tokens.max(0));
     let total_tokens = usage.total_tokens.max(prompt_tokens.saturating_add(completion_tokens));
     Usage { prompt_tokens, completion_tokens, total_tokens, ..usage }
+}
+
+/// Whether a chunk carries something that the model said.
+pub(crate) fn says_something(chunk: &GenerateChunk) -> bool {
+    let says = |choice: &Choice| {
+        let delta = choice.delta.as_ref();
+        choice.finish_reason.is_some()
+            || delta.is_some_and(|delta| text_bytes(delta) > 0 || !delta.tool_calls.is_empty())
+    };
+    chunk.choices.iter().any(says)
 }
 
 fn text_bytes(delta: &Delta) -> usize {

@@ -64,17 +64,27 @@ impl Kind {
         })
     }
 
-    /// The URL that lists an engine's models, and how to read the list.
-    pub(crate) fn listing(self, endpoint: &Url) -> Option<(Url, fn(&[u8]) -> Option<Vec<String>>)> {
+    /// How the engine at an endpoint lists its models.
+    pub(crate) fn listing(self, endpoint: &Url) -> Option<Listing> {
         match self {
-            Kind::OpenAi => {
-                Some((url::<openai::OpenAi>(endpoint, openai::OpenAi::MODELS), openai::OpenAi::models))
-            }
-            Kind::Ollama => {
-                Some((url::<ollama::Ollama>(endpoint, ollama::Ollama::MODELS), ollama::Ollama::models))
-            }
+            Kind::OpenAi => Some(Listing::of::<openai::OpenAi>(endpoint)),
+            Kind::Ollama => Some(Listing::of::<ollama::Ollama>(endpoint)),
             Kind::Simulated => None,
         }
+    }
+}
+
+/// How an engine lists its models.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    pub(crate) url: Url,
+    /// Names of the models in the list; `None`: it is no such list.
+    pub(crate) read: fn(&[u8]) -> Option<Vec<String>>,
+}
+
+impl Listing {
+    fn of<D: Dialect>(endpoint: &Url) -> Self {
+        Self { url: url::<D>(endpoint, D::MODELS), read: D::models }
     }
 }
 

@@ -311,7 +311,8 @@ fn silent() -> Fault {
     Fault::new(Reason::EngineTimeout, "the engine was silent for too long")
 }
 
-fn unix_now() -> i64 {
+/// The time in Unix seconds.
+pub(crate) fn unix_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -4,6 +4,7 @@
 use std::{
     future::Future as _,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -41,13 +42,14 @@ pub(crate) struct Pace {
 #[derive(Debug)]
 pub(crate) struct Simulated {
     pace: Pace,
+    deployment: Arc<str>,
     clock: fn() -> i64,
 }
 
 impl Simulated {
     /// `clock` gives the time in Unix seconds.
-    pub(crate) fn new(pace: Pace, clock: fn() -> i64) -> Self {
-        Self { pace, clock }
+    pub(crate) fn new(pace: Pace, deployment: Arc<str>, clock: fn() -> i64) -> Self {
+        Self { pace, deployment, clock }
     }
 }
 
@@ -60,6 +62,7 @@ impl Engine for Simulated {
         let script = Script::of(request);
         let speech = Speech {
             answer: Answer::new(request, (self.clock)()),
+            deployment: Arc::clone(&self.deployment),
             stream: request.stream,
             pace: self.pace,
             began: Instant::now(),
@@ -167,6 +170,7 @@ fn stopped(mut text: String, stop: Option<&StopSequences>) -> String {
 #[derive(Debug)]
 struct Speech {
     answer: Answer,
+    deployment: Arc<str>,
     stream: bool,
     pace: Pace,
     began: Instant,
@@ -229,10 +233,8 @@ impl Stream for Speech {
         std::task::ready!(this.timer.as_mut().poll(cx));
         let chunks = this.speak();
         this.ended |= chunks.is_err();
-        let deployment = || "simulated".into();
-        Poll::Ready(Some(
-            chunks.map(|chunks| GenerateResponse { chunks }).map_err(|fault| fault.of(&deployment())),
-        ))
+        let message = chunks.map(|chunks| GenerateResponse { chunks });
+        Poll::Ready(Some(message.map_err(|fault| fault.of(&this.deployment))))
     }
 }
 
@@ -257,8 +259,11 @@ mod tests {
     }
 
     async fn answer(request: GenerateRequest) -> Vec<GenerateChunk> {
-        let engine =
-            Simulated::new(Pace { delay: Duration::from_millis(100), tokens_per_second: 10.0 }, || 5);
+        let engine = Simulated::new(
+            Pace { delay: Duration::from_millis(100), tokens_per_second: 10.0 },
+            "d".into(),
+            || 5,
+        );
         let stream = engine.generate(&request, "id").await.unwrap();
         stream.map(|message| message.unwrap().chunks).concat().await
     }
