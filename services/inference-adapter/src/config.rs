@@ -97,6 +97,22 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Ids of the configured deployments, for what refers to them.
+    pub fn deployment_ids(&self) -> impl Iterator<Item = &str> {
+        self.deployments.iter().map(|deployment| deployment.id.as_str())
+    }
+
+    /// Whether any engine is reached over TLS.
+    pub(crate) fn needs_tls(&self) -> bool {
+        let configured = self.deployments.iter().filter_map(|deployment| match &deployment.engine {
+            EngineConfig::Remote { endpoint, .. } => Some(endpoint),
+            EngineConfig::Simulated(_) => None,
+        });
+        configured.chain(self.discover.iter().map(|place| &place.endpoint)).any(|url| url.scheme() == "https")
+    }
+}
+
 fn limits(section: &mut Section) -> Limits {
     let second = Duration::from_secs(1);
     let range: RangeInclusive<Duration> = 10 * MILLISECOND..=HOUR;

@@ -18,7 +18,7 @@ mod metrics;
 mod service;
 mod upstream;
 
-use penstock_chassis::Chassis;
+use penstock_chassis::{Chassis, MESSAGE_MAX_BYTES};
 use penstock_proto::{
     adapter::v1::deployments_server::DeploymentsServer, inference::v1::inference_server::InferenceServer,
 };
@@ -36,9 +36,6 @@ use crate::{
     upstream::{Http, unix_now},
 };
 
-/// Largest request in bytes: the facade's largest body (32 MiB by default) with room for the operator to raise it.
-const REQUEST_MAX_BYTES: usize = 128 << 20;
-
 /// Starts the adapter: `inference.v1.Inference` without policy, and `adapter.v1.Deployments`.
 ///
 /// Without configured deployments it first looks for engines, for at most a quarter of a second.
@@ -48,7 +45,7 @@ const REQUEST_MAX_BYTES: usize = 128 << 20;
 pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
     let metrics = EngineMetrics::register(&chassis.metrics);
     let foundry = Foundry {
-        http: Http::new(config.limits)?,
+        http: Http::new(config.limits, config.needs_tls())?,
         health: chassis.health.clone(),
         metrics: metrics.clone(),
         max_in_flight: config.max_streams_per_deployment,
@@ -64,6 +61,6 @@ pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
     };
     discovery.start(&chassis.tasks).await;
     let service = Service { fleet, metrics, tasks: chassis.tasks.clone(), created: unix_now() };
-    let inference = InferenceServer::new(service.clone()).max_decoding_message_size(REQUEST_MAX_BYTES);
+    let inference = InferenceServer::new(service.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES);
     Ok(Routes::new(inference).add_service(DeploymentsServer::new(service)))
 }

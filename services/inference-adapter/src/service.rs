@@ -97,10 +97,10 @@ impl Deployments for Service {
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         // An open watch would hold the server at shutdown for ever.
-        let stopping = self.tasks.stopping().cancelled_owned();
+        let draining = self.tasks.draining().cancelled_owned();
         let changes = WatchStream::new(self.fleet.subscribe());
         let stream =
-            changes.map(|table| Ok(WatchResponse { deployments: reports(&table) })).take_until(stopping);
+            changes.map(|table| Ok(WatchResponse { deployments: reports(&table) })).take_until(draining);
         Ok(Response::new(stream.boxed()))
     }
 }

@@ -73,10 +73,13 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    pub(crate) fn new(limits: Limits) -> Result<Self, Error> {
+    /// `needs_tls`: some engine is reached over TLS. Only then are the system's certificates read: a container
+    /// for local engines may have none, and they take time at the start.
+    pub(crate) fn new(limits: Limits, needs_tls: bool) -> Result<Self, Error> {
         // Fails only if another part of the process chose a provider already: as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
+        let builder = if needs_tls { Client::builder() } else { Client::builder().tls_certs_only([]) };
+        let client = builder
             .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")))
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

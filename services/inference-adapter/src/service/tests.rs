@@ -268,10 +268,10 @@ async fn models_are_found_come_and_go() {
 }
 
 #[tokio::test]
-async fn watches_end_when_the_services_shut_down() {
+async fn watches_end_when_the_drain_begins() {
     let mut adapter = adapter(Chassis::default(), Some(""), &[]).await;
     let mut watch = adapter.deployments.watch(WatchRequest {}).await.unwrap().into_inner();
     assert!(watch.message().await.unwrap().unwrap().deployments.is_empty());
-    adapter.chassis.tasks.stop(std::time::Duration::from_secs(5)).await;
+    adapter.chassis.tasks.draining().cancel();
     assert!(watch.message().await.unwrap().is_none());
 }
