@@ -14,6 +14,7 @@ use crate::{
     error::Fault,
     fleet::{Deployment, Fleet},
     foundry::Foundry,
+    upstream::silent,
 };
 
 /// The first look is awaited so long at the most: the start must not wait for a port that drops packets.
@@ -74,14 +75,14 @@ impl Discovery {
             let prefix = prefix(place);
             let known = before.all().iter().filter(|one| one.discovered && one.id.starts_with(&prefix));
             match look {
-                Look::Unclear => after.extend(known.cloned()),
                 Look::Nothing => {}
+                Look::Unclear => after.extend(known.cloned().inspect(|one| self.heard(one, Err(silent())))),
                 Look::Models(models) => {
                     for model in models {
                         let id: Arc<str> = format!("{prefix}{model}").into();
-                        let same = before.all().iter().find(|one| one.id == id);
-                        let one = same.cloned().or_else(|| self.found(place, &id, model));
-                        after.extend(one);
+                        let same = before.all().iter().find(|one| one.id == id).cloned();
+                        let one = same.or_else(|| self.found(place, &id, model));
+                        after.extend(one.inspect(|one| self.heard(one, Ok(()))));
                     }
                 }
             }
@@ -104,9 +105,12 @@ impl Discovery {
             context_tokens: None,
             authorization: None,
         };
-        let deployment = self.foundry.remote(place.kind, target, true)?;
-        self.fleet.checked(&deployment, &Ok(()), Duration::ZERO);
-        Some(deployment)
+        self.foundry.remote(place.kind, target, true)
+    }
+
+    /// Takes a look at its place as the check of a deployment that was found there.
+    fn heard(&self, deployment: &Deployment, outcome: Result<(), Fault>) {
+        self.fleet.checked(deployment, &outcome, None);
     }
 
     async fn look_at(&self, place: &Place, at_most: Duration) -> Look {
@@ -119,14 +123,15 @@ impl Discovery {
         }
     }
 
-    /// Checks every deployment, side by side.
+    /// Checks every deployment that is configured, side by side.
     async fn check(&self) {
         let table = self.fleet.table();
-        join_all(table.all().iter().map(|deployment| async {
+        let configured = table.all().iter().filter(|one| !one.discovered);
+        join_all(configured.map(|deployment| async {
             let began = Instant::now();
             let outcome = timeout(self.timeout, deployment.engine.check(self.timeout)).await;
-            let silent = Fault::new(Reason::EngineTimeout, "the engine did not answer the check in time");
-            self.fleet.checked(deployment, &outcome.unwrap_or(Err(silent)), began.elapsed());
+            let outcome = outcome.unwrap_or_else(|_| Err(silent()));
+            self.fleet.checked(deployment, &outcome, Some(began.elapsed()));
         }))
         .await;
     }

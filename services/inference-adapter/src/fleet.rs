@@ -99,7 +99,7 @@ impl Deployment {
     }
 
     /// Takes the outcome of a check as evidence. True: the state changed.
-    fn checked(&self, outcome: &Result<(), Fault>, latency: Duration) -> bool {
+    fn checked(&self, outcome: &Result<(), Fault>, latency: Option<Duration>) -> bool {
         let found = match outcome {
             Ok(()) => State::Up,
             Err(fault) if matches!(fault.reason, Reason::EngineOverloaded | Reason::ModelLoading) => {
@@ -114,9 +114,9 @@ impl Deployment {
         if now == found {
             let detail = outcome.as_ref().err().map_or("", |fault| fault.reason.title());
             match found {
-                State::Up => self.component.up(Some(latency)),
-                State::Degraded => self.component.degraded(detail, Some(latency)),
-                _ => self.component.down(detail, Some(latency)),
+                State::Up => self.component.up(latency),
+                State::Degraded => self.component.degraded(detail, latency),
+                _ => self.component.down(detail, latency),
             }
         }
         changed
@@ -208,7 +208,12 @@ impl Fleet {
     }
 
     /// Takes the outcome of a check as evidence.
-    pub(crate) fn checked(&self, deployment: &Deployment, outcome: &Result<(), Fault>, latency: Duration) {
+    pub(crate) fn checked(
+        &self,
+        deployment: &Deployment,
+        outcome: &Result<(), Fault>,
+        latency: Option<Duration>,
+    ) {
         if deployment.checked(outcome, latency) {
             self.0.send_modify(|_| ());
         }

@@ -4,8 +4,6 @@
 
 mod reading;
 pub(crate) mod status;
-#[cfg(test)]
-mod tests;
 
 use std::{
     fmt,
@@ -310,7 +308,8 @@ fn of_transport(error: &reqwest::Error) -> Fault {
     }
 }
 
-fn silent() -> Fault {
+/// An engine that said nothing in time.
+pub(crate) fn silent() -> Fault {
     Fault::new(Reason::EngineTimeout, "the engine was silent for too long")
 }
 

@@ -37,7 +37,11 @@ object!(Chunk(Reading), |reading, map| {
     "system_fingerprint" => reading.chunk.system_fingerprint = map.next_value()?,
     "service_tier" => reading.chunk.service_tier = map.next_value()?,
     "error" => reading.error = raw(&mut map)?.map(str::to_owned),
-    "object" | "model" => skip(&mut map)?,
+    // An error without the member `error`, from older vLLM.
+    "object" => if raw(&mut map)? == Some(r#""error""#) {
+        reading.error.get_or_insert_default();
+    },
+    "model" => skip(&mut map)?,
 } else |other| extension(&mut reading.chunk.extensions, &other, &mut map)?);
 
 object!(ChoiceObject(Choice), |choice, map| {

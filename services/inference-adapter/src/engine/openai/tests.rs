@@ -166,6 +166,7 @@ fn c6_errors_and_nonsense_are_told_apart() {
         Reason::ContextLengthExceeded
     );
     assert_eq!(reason(r#"{"error":"boom"}"#), Reason::EngineFailed);
+    assert_eq!(reason(r#"{"object":"error","message":"canary","code":500}"#), Reason::EngineFailed);
     for nonsense in
         ["", "<html>", "[]", "1", r#"{"choices":[{"delta":{"content":5}}]}"#, r#"{"choices":[]} trailing"#]
     {
