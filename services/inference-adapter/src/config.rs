@@ -75,11 +75,13 @@ impl Config {
         let probe_timeout = section.duration("probe_timeout", second, 10 * MILLISECOND..=60 * second);
         // More streams than any engine batches; keeps one engine from taking the adapter's memory.
         let max_streams = section.integer("max_streams_per_deployment", 1024, 1..=1_000_000);
+        let places_given = section.has("discover");
         let places = places(section);
         let mut deployments = read_deployments(document);
-        let mut discover = Vec::new();
-        if !document.is_from_file() && deployments.is_empty() {
-            discover = places;
+        let nothing_configured = !document.is_from_file() && deployments.is_empty();
+        // With a file nothing is guessed: only places that it names are looked at.
+        let discover = if nothing_configured || places_given { places } else { Vec::new() };
+        if nothing_configured {
             deployments.push(DeploymentConfig {
                 id: SIMULATED.to_owned(),
                 model: SIMULATED.to_owned(),

@@ -93,6 +93,8 @@ impl Discovery {
             for id in known.difference(&found) {
                 self.foundry.metrics.forget(id);
             }
+            let (appeared, vanished) = (found.difference(&known).count(), known.difference(&found).count());
+            tracing::info!(appeared, vanished, "models of engines on this machine changed");
             self.fleet.replace(after);
         }
     }

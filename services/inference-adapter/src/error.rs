@@ -18,6 +18,9 @@ pub enum Error {
     /// No deployment, or more than one, has that name.
     #[error("no single deployment is named {0:?}")]
     NoDeployment(String),
+    /// The deployment that the router chose is gone: another may be asked.
+    #[error("deployment {0:?} is not there any more")]
+    Gone(String),
     /// The request cannot be put to this engine.
     #[error("the request cannot be put to the engine")]
     Request(Vec<Violation>),
@@ -70,6 +73,7 @@ impl Error {
         match self {
             Error::Client(_) => Reason::Internal,
             Error::NoDeployment(_) => Reason::ModelNotFound,
+            Error::Gone(_) => Reason::EngineModelMissing,
             Error::Request(_) => Reason::InvalidRequest,
             Error::Engine { fault, .. } => fault.reason,
         }
@@ -85,7 +89,7 @@ impl From<Error> for Status {
             Error::Engine { fault: Fault { retry_after: Some(after), .. }, .. } => {
                 penstock_proto::Error::new(reason, message).with_retry_after(after).into()
             }
-            Error::Client(_) | Error::NoDeployment(_) | Error::Engine { .. } => {
+            Error::Client(_) | Error::NoDeployment(_) | Error::Gone(_) | Error::Engine { .. } => {
                 penstock_proto::Error::new(reason, message).into()
             }
         }

@@ -190,14 +190,14 @@ impl Fleet {
     /// that has that model.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, or the chosen one is gone.
     pub(crate) fn find(&self, chosen: Option<&str>, model: &str) -> Result<Arc<Deployment>, Error> {
         let table = self.0.borrow();
-        let found = match chosen {
-            Some(id) => table.by_id.get(id),
-            None => table.by_id.get(model).or_else(|| table.by_model.get(model).and_then(Option::as_ref)),
-        };
-        found.cloned().ok_or_else(|| Error::NoDeployment(chosen.unwrap_or(model).to_owned()))
+        if let Some(id) = chosen {
+            return table.by_id.get(id).cloned().ok_or_else(|| Error::Gone(id.to_owned()));
+        }
+        let found = table.by_id.get(model).or_else(|| table.by_model.get(model)?.as_ref());
+        found.cloned().ok_or_else(|| Error::NoDeployment(model.to_owned()))
     }
 
     /// Takes the outcome of a request as evidence.

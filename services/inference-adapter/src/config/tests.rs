@@ -35,6 +35,8 @@ fn places_to_look_at_can_be_set() {
 fn with_a_file_nothing_is_guessed() {
     let (config, mistakes) = read(Some(""), &[]);
     assert!(config.discover.is_empty() && config.deployments.is_empty() && mistakes.is_empty());
+    let (config, _) = read(Some("[inference_adapter]\ndiscover = ['http://gpu:8000']"), &[]);
+    assert_eq!((config.discover.len(), config.deployments.len()), (1, 0), "named is not guessed");
 }
 
 #[test]

@@ -155,11 +155,13 @@ async fn places_on_a_deployment_are_bounded_and_given_back() {
 }
 
 #[tokio::test]
-async fn an_unknown_deployment_is_not_guessed() {
+async fn d8_a_deployment_that_is_gone_is_not_replaced_by_a_guess() {
     let (adapter, engine) = with_engine("openai", "", |_| vec![Step::Close]).await;
     let mut asked = tonic::Request::new(request(true));
     asked.metadata_mut().insert(penstock_proto::metadata::DEPLOYMENT, "other".parse().unwrap());
-    let status = adapter.inference.clone().generate(asked).await.unwrap_err();
-    assert_eq!(penstock_proto::Error::from(&status).reason, Reason::ModelNotFound);
+    let gone = adapter.inference.clone().generate(asked).await.unwrap_err();
+    assert_eq!(penstock_proto::Error::from(&gone).reason, Reason::EngineModelMissing);
+    let unknown = adapter.ask(GenerateRequest { model: "x".into(), ..request(true) }).await.1.unwrap_err();
+    assert_eq!(penstock_proto::Error::from(&unknown).reason, Reason::ModelNotFound);
     assert_eq!(engine.generations(), 0);
 }
