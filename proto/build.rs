@@ -4,6 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
+#[allow(clippy::disallowed_methods)] // how cargo tells a build script where to write
 fn main() -> Result<(), Box<dyn Error>> {
     let files = ["inference", "auth", "ratelimit", "cache", "adapter", "status"]
         .map(|area| format!("penstock/{area}/v1/{area}.proto"));

@@ -1,1 +1,122 @@
-//! x
+//! The facade: OpenAI's REST and SSE on one side, the mesh's gRPC on the other. It translates, and nothing else:
+//! who may ask, for what and how often is decided behind gRPC, the same for every caller. It parses a request
+//! once, and what it hands on is that one value. Listening, TLS and draining are the chassis'.
+
+mod body;
+mod chat;
+mod completions;
+mod config;
+mod edge;
+mod error;
+mod head;
+mod health;
+mod json;
+mod metrics;
+mod models;
+mod passthrough;
+mod problem;
+mod stream;
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderValue, header::CONTENT_TYPE},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
+pub use config::Config;
+use penstock_chassis::{Channel, Chassis, Health, MESSAGE_MAX_BYTES};
+use penstock_proto::inference::v1::inference_client::InferenceClient;
+
+use crate::{
+    edge::EdgeLayer,
+    error::Error,
+    metrics::{Metrics, ROUTES},
+    passthrough::Passthrough,
+};
+
+/// What `GET /` says.
+const ABOUT: &str = concat!(
+    r#"{"name":"penstock","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#"","links":{"chat":"/v1/chat/completions","models":"/v1/models","health":"/health"}}"#
+);
+
+/// What the handlers share.
+struct App {
+    config: Config,
+    router: InferenceClient<Channel>,
+    passthrough: Passthrough,
+    health: Health,
+    metrics: Metrics,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// The facade's routes. `router` answers the requests; `passthrough` are the gRPC services that are reachable on
+/// the same port, by their full names. The result has a fallback: merge no router into it that has one too.
+pub fn start(
+    config: Config,
+    router: Channel,
+    passthrough: Vec<(&'static str, Channel)>,
+    chassis: &Chassis,
+) -> Router {
+    let app = app(config, router, passthrough, chassis);
+    let [chat, models, model, health, live, ready, root] = ROUTES;
+    Router::new()
+        .route(chat, post(completions::create))
+        .route(models, get(models::list))
+        .route(model, get(models::get))
+        .route(health, get(health::overview))
+        .route(live, get(health::live))
+        .route(ready, get(health::ready))
+        .route(root, get(about))
+        .fallback(elsewhere)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(EdgeLayer(Arc::clone(&app)))
+        .with_state(app)
+}
+
+fn app(
+    config: Config,
+    router: Channel,
+    passthrough: Vec<(&'static str, Channel)>,
+    chassis: &Chassis,
+) -> Arc<App> {
+    Arc::new(App {
+        config,
+        router: InferenceClient::new(router).max_decoding_message_size(MESSAGE_MAX_BYTES),
+        passthrough: Passthrough::new(passthrough),
+        health: chassis.health.clone(),
+        metrics: Metrics::register(chassis),
+    })
+}
+
+async fn about() -> Response {
+    let mut response = Response::new(Body::from(ABOUT));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Every path that is no route: a gRPC call, or nothing.
+async fn elsewhere(State(app): State<Arc<App>>, request: Request) -> Response {
+    if !head::is_grpc(request.headers()) {
+        return Error::UnknownRoute.into_response();
+    }
+    let context = completions::context(request.extensions());
+    app.passthrough.call(request, &context).await
+}
+
+async fn method_not_allowed() -> Error {
+    Error::MethodNotAllowed
+}
+
+#[cfg(test)]
+mod tests;

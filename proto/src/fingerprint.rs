@@ -20,12 +20,13 @@ pub fn fingerprint(request: &GenerateRequest) -> [u8; 32] {
     canonical.stream = false;
     canonical.stream_options = None;
     canonical.user = None;
-    for json in
-        [&mut canonical.logit_bias_json, &mut canonical.tool_choice_json, &mut canonical.response_format_json]
-    {
-        if let Some(json) = json {
-            *json = canonical_json(json);
-        }
+    let free_form = [
+        &mut canonical.logit_bias_json,
+        &mut canonical.tool_choice_json,
+        &mut canonical.response_format_json,
+    ];
+    for json in free_form.into_iter().flatten() {
+        *json = canonical_json(json);
     }
     for function in canonical.tools.iter_mut().filter_map(|tool| tool.function.as_mut()) {
         if let Some(json) = &mut function.parameters_json {

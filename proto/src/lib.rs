@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod fingerprint;
+pub mod limits;
 pub mod metadata;
 pub mod reason;
 mod secrets;

@@ -2,4 +2,48 @@
 //! stack of layers, channels to other services, deadlines and request ids, tasks and shutdown. It knows
 //! nothing of language models, keys or caches.
 
+mod channel;
 pub mod config;
+mod context;
+mod health;
+mod metrics;
+mod process;
+mod reflection;
+pub mod server;
+mod stack;
+mod tasks;
+mod telemetry;
+
+pub use channel::{Channel, InvalidEndpoint};
+pub use context::CallContext;
+pub use health::{Component, Health};
+pub use metrics::Metrics;
+pub use process::{Process, ShutdownConfig};
+pub use reflection::with_reflection;
+pub use server::ServerConfig;
+pub use tasks::Tasks;
+pub use telemetry::{Telemetry, TelemetryConfig, TelemetryError};
+
+/// What a process gives every service in it. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Chassis {
+    /// Where components report their state.
+    pub health: Health,
+    /// Where measures are kept.
+    pub metrics: Metrics,
+    /// Where background work runs.
+    pub tasks: Tasks,
+}
+
+impl Chassis {
+    /// A chassis for another service of the same process: metrics and tasks are shared, health is its own, so
+    /// that each service tells of itself in one process as in six.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self { health: Health::default(), ..self.clone() }
+    }
+}
+
+/// Largest gRPC message that any service takes or gives, in bytes: twice the default limit of a request's body,
+/// since strings grow a little when they are unescaped and framed.
+pub const MESSAGE_MAX_BYTES: usize = 64 << 20;

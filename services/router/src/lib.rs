@@ -1,1 +1,45 @@
-//! x
+//! The router: the front door of the mesh. An `Inference` service with policy: who may ask, how much, whether
+//! the answer is known, which deployment gives it and which one instead. It holds the answer back until its
+//! first content, so that a failover before that is never seen. It speaks to no engine itself.
+
+mod accounting;
+mod admitted;
+mod answer;
+mod attempts;
+mod cache_policy;
+mod config;
+mod deployments;
+mod merge;
+mod principals;
+mod registry;
+mod service;
+
+pub use config::{CacheMode, Config, Endpoints, LimiterFailure};
+
+use penstock_chassis::{Channel, Chassis, MESSAGE_MAX_BYTES};
+use penstock_proto::inference::v1::inference_server::InferenceServer;
+use tonic::service::Routes;
+
+/// The ways to the services that the router stands on.
+#[derive(Clone, Debug)]
+pub struct Channels {
+    /// Required: without it nobody is known.
+    pub auth: Channel,
+    /// Optional: what happens without it is configuration.
+    pub rate_limiter: Channel,
+    /// Optional: without it every request goes to an engine.
+    pub cache: Channel,
+    /// Required: the engines are behind it.
+    pub inference_adapter: Channel,
+}
+
+/// Starts the router and returns its routes.
+pub fn start(config: Config, channels: &Channels, chassis: &Chassis) -> Routes {
+    let (health, tasks) = (&chassis.health, &chassis.tasks);
+    health.watch_channel("auth", true, &channels.auth, tasks);
+    health.watch_channel("rate-limiter", false, &channels.rate_limiter, tasks);
+    health.watch_channel("cache", false, &channels.cache, tasks);
+    health.watch_channel("inference-adapter", true, &channels.inference_adapter, tasks);
+    let router = service::Router::start(config, channels, chassis);
+    Routes::new(InferenceServer::new(router).max_decoding_message_size(MESSAGE_MAX_BYTES))
+}

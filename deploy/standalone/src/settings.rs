@@ -1,0 +1,139 @@
+//! The whole configuration: every section of the file, read by the service that it belongs to. Each process
+//! reads all of it, so that a mistake is found by whichever process comes first.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use penstock_chassis::{
+    Channel, ServerConfig, ShutdownConfig, TelemetryConfig,
+    config::{Document, Environment, Mistakes, Section},
+};
+
+/// The file that is read if it is there and none is named.
+const DEFAULT_FILE: &str = "penstock.toml";
+
+/// Options of the commands that start services.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// Configuration file (default: penstock.toml, if there is one)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address to listen on, such as 127.0.0.1:4000
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Where the key store is (default: penstock-data)
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+}
+
+/// A checked configuration.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) telemetry: TelemetryConfig,
+    pub(crate) shutdown: ShutdownConfig,
+    pub(crate) facade: (ServerConfig, penstock_facade::Config),
+    /// Where the router is, for a facade of its own.
+    pub(crate) facade_router: String,
+    pub(crate) router: (ServerConfig, penstock_router::Config),
+    pub(crate) auth: (ServerConfig, penstock_auth::Config),
+    pub(crate) rate_limiter: (ServerConfig, penstock_rate_limiter::Config),
+    pub(crate) cache: (ServerConfig, penstock_cache::Config),
+    pub(crate) inference_adapter: (ServerConfig, penstock_inference_adapter::Config),
+}
+
+impl Options {
+    /// The file to read: the one named, else the default one if it is there.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists());
+        self.config.clone().or_else(default)
+    }
+
+    /// Reads and checks everything. `listener` is the section that `--listen` speaks of.
+    pub(crate) fn load(&self, listener: &'static str) -> Result<Settings, Mistakes> {
+        let mut document = Document::load(self.file().as_deref(), Environment::of_process())?;
+        if let Some(address) = &self.listen {
+            document.set("--listen", &[listener, "listen"], address);
+        }
+        if let Some(directory) = &self.data_dir {
+            document.set("--data-dir", &["auth", "data_dir"], directory);
+        }
+        Settings::read(document)
+    }
+}
+
+impl Settings {
+    /// Reads and checks a file as `penstock check-config` does.
+    pub(crate) fn of_file(file: &Path) -> Result<Self, Mistakes> {
+        Self::read(Document::load(Some(file), Environment::of_process())?)
+    }
+
+    fn read(mut document: Document) -> Result<Self, Mistakes> {
+        let telemetry = TelemetryConfig::read(&mut document);
+        let shutdown = ShutdownConfig::read(&mut document);
+
+        let mut section = document.section("facade");
+        let listen = ServerConfig::read(&mut section, 4000, 9400);
+        let facade_router = section.string("router").unwrap_or_else(|| "http://127.0.0.1:4001".to_owned());
+        let facade = (listen, penstock_facade::Config::read(&mut section));
+        check_endpoints(&section, &[("router", &facade_router)]);
+        drop(section);
+
+        let mut section = document.section("inference_adapter");
+        let listen = ServerConfig::read(&mut section, 4005, 9405);
+        let inference_adapter =
+            (listen, penstock_inference_adapter::Config::read(&mut section, &mut document));
+        drop(section);
+
+        let mut section = document.section("router");
+        let listen = ServerConfig::read(&mut section, 4001, 9401);
+        let deployments: Vec<_> = inference_adapter.1.deployment_ids().map(str::to_owned).collect();
+        let router = penstock_router::Config::read(&mut section, &mut document, &deployments);
+        let endpoints = &router.endpoints;
+        check_endpoints(
+            &section,
+            &[
+                ("auth", &endpoints.auth),
+                ("rate_limiter", &endpoints.rate_limiter),
+                ("cache", &endpoints.cache),
+                ("inference_adapter", &endpoints.inference_adapter),
+            ],
+        );
+        drop(section);
+
+        let mut section = document.section("auth");
+        let listen_auth = ServerConfig::read(&mut section, 4002, 9402);
+        let auth = (listen_auth, penstock_auth::Config::read(&mut section, document.environment()));
+        drop(section);
+
+        let mut section = document.section("rate_limiter");
+        let listen_limiter = ServerConfig::read(&mut section, 4003, 9403);
+        let rate_limiter = (listen_limiter, penstock_rate_limiter::Config::read(&mut section, &mut document));
+        drop(section);
+
+        let mut section = document.section("cache");
+        let listen_cache = ServerConfig::read(&mut section, 4004, 9404);
+        let cache = (listen_cache, penstock_cache::Config::read(&mut section));
+        drop(section);
+
+        document.finish()?;
+        Ok(Self {
+            telemetry,
+            shutdown,
+            facade,
+            facade_router,
+            router: (listen, router),
+            auth,
+            rate_limiter,
+            cache,
+            inference_adapter,
+        })
+    }
+}
+
+fn check_endpoints(section: &Section, endpoints: &[(&str, &String)]) {
+    for (key, endpoint) in endpoints {
+        if let Err(error) = Channel::check(endpoint) {
+            section.mistake(key, error.to_string());
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The two topologies, from the same libraries: everything in one process by in-process channels, or one
+//! service by sockets. What a service is made of stands in its own library; here it is only wired.
+
+use anyhow::Context as _;
+use penstock_chassis::{Channel, Chassis, Process, ServerConfig, server, with_reflection};
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+
+use crate::{banner, settings::Settings};
+
+const HEALTH: &str = "grpc.health.v1.Health";
+const STATUS: &str = "penstock.status.v1.Status";
+const INFERENCE: &str = "penstock.inference.v1.Inference";
+const KEYS: &str = "penstock.auth.v1.Keys";
+const REFLECTION: [&str; 2] =
+    ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+
+/// A service that can run as a process of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Service {
+    /// HTTP: OpenAI's API in, gRPC out
+    Facade,
+    /// The front door: policy, models, fallback
+    Router,
+    /// API keys
+    Auth,
+    /// Token buckets
+    RateLimiter,
+    /// Whole answers by the exact request
+    Cache,
+    /// Speaks to engines
+    InferenceAdapter,
+}
+
+impl Service {
+    /// Its section of the configuration.
+    pub(crate) const fn section(self) -> &'static str {
+        match self {
+            Service::Facade => "facade",
+            Service::Router => "router",
+            Service::Auth => "auth",
+            Service::RateLimiter => "rate_limiter",
+            Service::Cache => "cache",
+            Service::InferenceAdapter => "inference_adapter",
+        }
+    }
+
+    /// Its name in traces.
+    const fn name(self) -> &'static str {
+        match self {
+            Service::Facade => "penstock-facade",
+            Service::Router => "penstock-router",
+            Service::Auth => "penstock-auth",
+            Service::RateLimiter => "penstock-rate-limiter",
+            Service::Cache => "penstock-cache",
+            Service::InferenceAdapter => "penstock-inference-adapter",
+        }
+    }
+
+    /// The gRPC services that it serves, health and the like apart.
+    const fn serves(self) -> &'static [&'static str] {
+        match self {
+            Service::Facade => &[INFERENCE],
+            Service::Router => &[INFERENCE],
+            Service::Auth => &["penstock.auth.v1.Auth", KEYS],
+            Service::RateLimiter => &["penstock.ratelimit.v1.RateLimiter"],
+            Service::Cache => &["penstock.cache.v1.Cache"],
+            Service::InferenceAdapter => &[INFERENCE, "penstock.adapter.v1.Deployments"],
+        }
+    }
+}
+
+/// Runs everything in this process.
+pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
+    let telemetry = settings.telemetry.start("penstock")?;
+    let chassis = Chassis::default();
+    let (listen, facade) = settings.facade;
+    // First of all: a port that is taken must not cost a key that nobody has seen.
+    let listener = server::listen(listen.listen, "facade.listen").await?;
+    let process = Process::new(chassis.clone(), settings.shutdown);
+    process.serve_metrics(listen.metrics_listen).await?;
+
+    let of_auth = chassis.beside();
+    let started = penstock_auth::start(settings.auth.1, &of_auth).await?;
+    let auth = in_process(Service::Auth, started.routes, &of_auth);
+    let of_limiter = chassis.beside();
+    let routes = penstock_rate_limiter::start(settings.rate_limiter.1, &of_limiter);
+    let rate_limiter = in_process(Service::RateLimiter, routes, &of_limiter);
+    let of_cache = chassis.beside();
+    let routes = penstock_cache::start(settings.cache.1, &of_cache);
+    let cache = in_process(Service::Cache, routes, &of_cache);
+    let of_adapter = chassis.beside();
+    let routes = penstock_inference_adapter::start(settings.inference_adapter.1, &of_adapter).await?;
+    let inference_adapter = in_process(Service::InferenceAdapter, routes, &of_adapter);
+
+    let of_router = chassis.beside();
+    let channels = penstock_router::Channels { auth: auth.clone(), rate_limiter, cache, inference_adapter };
+    let models = banner::models(&settings.router.1, &channels.inference_adapter).await;
+    let routes = penstock_router::start(settings.router.1, &channels, &of_router);
+    let router = in_process(Service::Router, routes, &of_router);
+
+    for service in [Service::Auth, Service::RateLimiter, Service::Cache, Service::InferenceAdapter] {
+        service.serves().iter().for_each(|name| chassis.health.serves(*name));
+    }
+    serve_facade(&process, listener, facade, router, vec![(KEYS, auth)], &chassis)?;
+    banner::print(&listen, started.first_key.as_ref(), &models)?;
+    finish(process, telemetry).await
+}
+
+/// Runs one service in this process.
+pub(crate) async fn serve(service: Service, settings: Settings) -> anyhow::Result<()> {
+    let telemetry = settings.telemetry.start(service.name())?;
+    let chassis = Chassis::default();
+    let process = Process::new(chassis.clone(), settings.shutdown);
+    match service {
+        Service::Facade => {
+            let (listen, config) = settings.facade;
+            let listener = listen_for(service, &listen, &process).await?;
+            let router = Channel::remote(&settings.facade_router, &chassis)?;
+            serve_facade(&process, listener, config, router, Vec::new(), &chassis)?;
+        }
+        Service::Router => {
+            let (listen, config) = settings.router;
+            let listener = listen_for(service, &listen, &process).await?;
+            let channels = penstock_router::Channels {
+                auth: Channel::remote(&config.endpoints.auth, &chassis)?,
+                rate_limiter: Channel::remote(&config.endpoints.rate_limiter, &chassis)?,
+                cache: Channel::remote(&config.endpoints.cache, &chassis)?,
+                inference_adapter: Channel::remote(&config.endpoints.inference_adapter, &chassis)?,
+            };
+            let routes = penstock_router::start(config, &channels, &chassis);
+            serve_grpc(&process, service, listener, routes, &chassis)?;
+        }
+        Service::Auth => {
+            let (listen, config) = settings.auth;
+            let listener = listen_for(service, &listen, &process).await?;
+            let started = penstock_auth::start(config, &chassis).await?;
+            serve_grpc(&process, service, listener, started.routes, &chassis)?;
+            banner::print_key(started.first_key.as_ref())?;
+        }
+        Service::RateLimiter => {
+            let (listen, config) = settings.rate_limiter;
+            let listener = listen_for(service, &listen, &process).await?;
+            let routes = penstock_rate_limiter::start(config, &chassis);
+            serve_grpc(&process, service, listener, routes, &chassis)?;
+        }
+        Service::Cache => {
+            let (listen, config) = settings.cache;
+            let listener = listen_for(service, &listen, &process).await?;
+            let routes = penstock_cache::start(config, &chassis);
+            serve_grpc(&process, service, listener, routes, &chassis)?;
+        }
+        Service::InferenceAdapter => {
+            let (listen, config) = settings.inference_adapter;
+            let listener = listen_for(service, &listen, &process).await?;
+            let routes = penstock_inference_adapter::start(config, &chassis).await?;
+            serve_grpc(&process, service, listener, routes, &chassis)?;
+        }
+    }
+    finish(process, telemetry).await
+}
+
+async fn finish(process: Process, telemetry: penstock_chassis::Telemetry) -> anyhow::Result<()> {
+    process.run().await.context("cannot listen to signals")?;
+    telemetry.stop().await;
+    Ok(())
+}
+
+async fn listen_for(
+    service: Service,
+    config: &ServerConfig,
+    process: &Process,
+) -> anyhow::Result<TcpListener> {
+    let listener = server::listen(config.listen, "listen").await?;
+    process.serve_metrics(config.metrics_listen).await?;
+    tracing::info!(service = service.name(), address = %config.listen, "listening");
+    Ok(listener)
+}
+
+/// A service in this process, as the others see it.
+fn in_process(service: Service, routes: Routes, chassis: &Chassis) -> Channel {
+    service.serves().iter().for_each(|name| chassis.health.serves(*name));
+    chassis.health.started();
+    Channel::local(chassis.health.add_to(routes), chassis)
+}
+
+fn serve_grpc(
+    process: &Process,
+    service: Service,
+    listener: TcpListener,
+    routes: Routes,
+    chassis: &Chassis,
+) -> anyhow::Result<()> {
+    service.serves().iter().for_each(|name| chassis.health.serves(*name));
+    let listed: Vec<_> = service.serves().iter().copied().chain([HEALTH, STATUS]).collect();
+    let routes = with_reflection(chassis.health.add_to(routes), &listed)?;
+    process.serve(listener, server::grpc(routes, chassis));
+    Ok(())
+}
+
+/// Serves the facade. Its port takes gRPC as well: `Inference` goes to the router, `others` where they say.
+fn serve_facade(
+    process: &Process,
+    listener: TcpListener,
+    config: penstock_facade::Config,
+    router: Channel,
+    others: Vec<(&'static str, Channel)>,
+    chassis: &Chassis,
+) -> anyhow::Result<()> {
+    chassis.health.watch_channel("router", true, &router, &chassis.tasks);
+    let listed: Vec<_> =
+        [INFERENCE, HEALTH, STATUS].into_iter().chain(others.iter().map(|(name, _)| *name)).collect();
+    Service::Facade.serves().iter().for_each(|name| chassis.health.serves(*name));
+    let own = with_reflection(chassis.health.add_to(Routes::default()), &listed)?;
+    let own = Channel::local(own, chassis);
+    let mut passed = others;
+    passed.push((INFERENCE, router.clone()));
+    passed.extend([HEALTH, STATUS].into_iter().chain(REFLECTION).map(|name| (name, own.clone())));
+    process.serve(listener, penstock_facade::start(config, router, passed, chassis));
+    Ok(())
+}

@@ -1,0 +1,304 @@
+//! A client's JSON read straight into a `GenerateRequest`. Only shapes are judged here; ranges and what is
+//! required are judged behind gRPC, for all callers alike.
+
+use std::fmt;
+
+use penstock_proto::{
+    Violation,
+    inference::v1::{
+        ChatInput, ContentPart, ContentParts, FunctionCall, FunctionTool, GenerateRequest, ImageUrl, Message,
+        StopList, StopSequences, StreamOptions, Tool, ToolCall, generate_request::Input, message::Content,
+        stop_sequences::Kind,
+    },
+};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+
+use crate::{
+    error::Error,
+    json::{
+        object::{List, One, Whole, object},
+        raw::{self, DEPTH_MAX, Fault},
+        value::{Flag, Integer, Json, Number, OrDefault, TOO_DEEP, Text},
+    },
+};
+
+/// Most members and items of a request: 100,000 messages fit. An empty message is three bytes of JSON and two
+/// hundred of memory, so that the limit on the body's bytes alone would not bound memory (A11).
+const NODES_MAX: usize = 500_000;
+/// Smaller bodies cannot hold enough of them to matter.
+const SMALL_BYTES: usize = 64 << 10;
+/// Longest path of a field in a violation, in bytes: names of members are the client's own text.
+const FIELD_MAX_BYTES: usize = 256;
+
+object!(GenerateRequest {
+    "model" => model: OrDefault(Text),
+    "messages" => input: Messages,
+    "stream" => stream: OrDefault(Flag),
+    "stream_options" => stream_options: One::new(),
+    "temperature" => temperature: Number,
+    "top_p" => top_p: Number,
+    "n" => n: Integer,
+    "max_tokens" => max_tokens: Integer,
+    "max_completion_tokens" => max_completion_tokens: Integer,
+    "stop" => stop: Stop,
+    "presence_penalty" => presence_penalty: Number,
+    "frequency_penalty" => frequency_penalty: Number,
+    "seed" => seed: Integer,
+    "logprobs" => logprobs: Flag,
+    "top_logprobs" => top_logprobs: Integer,
+    "logit_bias" => logit_bias_json: Json::OBJECT,
+    "user" => user: Text,
+    "tools" => tools: List::new(),
+    "tool_choice" => tool_choice_json: Json::STRING_OR_OBJECT,
+    "parallel_tool_calls" => parallel_tool_calls: Flag,
+    "response_format" => response_format_json: Json::OBJECT,
+    "reasoning_effort" => reasoning_effort: Text,
+});
+
+object!(StreamOptions {
+    "include_usage" => include_usage: Flag,
+});
+
+object!(Message {
+    "role" => role: OrDefault(Text),
+    "content" => content: ContentSeed,
+    "name" => name: Text,
+    "tool_calls" => tool_calls: List::new(),
+    "tool_call_id" => tool_call_id: Text,
+    "refusal" => refusal: Text,
+    "reasoning_content" => reasoning: Text,
+});
+
+object!(ContentPart {
+    "type" => r#type: OrDefault(Text),
+    "text" => text: Text,
+    "image_url" => image_url: One::new(),
+});
+
+object!(ImageUrl {
+    "url" => url: OrDefault(Text),
+    "detail" => detail: Text,
+});
+
+object!(Tool {
+    "type" => r#type: OrDefault(Text),
+    "function" => function: One::new(),
+});
+
+object!(FunctionTool {
+    "name" => name: OrDefault(Text),
+    "description" => description: Text,
+    "parameters" => parameters_json: Json::ANY,
+    "strict" => strict: Flag,
+});
+
+object!(ToolCall {
+    "index" => index: Integer,
+    "id" => id: Text,
+    "type" => r#type: Text,
+    "function" => function: One::new(),
+});
+
+object!(FunctionCall {
+    "name" => name: Text,
+    "arguments" => arguments: Text,
+});
+
+struct Messages;
+
+impl<'de> DeserializeSeed<'de> for Messages {
+    type Value = Option<Input>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Messages {
+    type Value = Option<Input>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of messages")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+        let mut messages = List::new().visit_seq(items)?;
+        messages.iter_mut().for_each(adopt_reasoning);
+        Ok(Some(Input::Chat(ChatInput { messages })))
+    }
+}
+
+/// Takes the engines' other name for reasoning, `reasoning`, if the first one is not there. Both at once, as
+/// some versions of vLLM have them, stay two members.
+fn adopt_reasoning(message: &mut Message) {
+    if message.reasoning.is_some() || message.extensions.is_empty() {
+        return;
+    }
+    let Some(index) = message.extensions.iter().position(|extension| extension.name == "reasoning") else {
+        return;
+    };
+    let text = message.extensions.get(index).and_then(|found| serde_json::from_str(&found.json).ok());
+    if let Some(text) = text {
+        message.reasoning = Some(text);
+        message.extensions.remove(index);
+    }
+}
+
+struct ContentSeed;
+
+impl<'de> DeserializeSeed<'de> for ContentSeed {
+    type Value = Option<Content>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ContentSeed {
+    type Value = Option<Content>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or an array of content parts")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(Content::Text(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+        let parts = List::new().visit_seq(items)?;
+        Ok(Some(Content::Parts(ContentParts { parts })))
+    }
+}
+
+struct Stop;
+
+impl<'de> DeserializeSeed<'de> for Stop {
+    type Value = Option<StopSequences>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Stop {
+    type Value = Option<StopSequences>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or an array of strings")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(StopSequences { kind: Some(Kind::Text(text.to_owned())) }))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(item) = items.next_element_seed(Text)? {
+            values.push(item.ok_or_else(|| A::Error::custom("must be an array of strings"))?);
+        }
+        Ok(Some(StopSequences { kind: Some(Kind::List(StopList { values })) }))
+    }
+}
+
+/// Reads a request.
+///
+/// # Errors
+/// [`Error::Malformed`] if the body is not JSON, [`Error::Invalid`] with the path of the field if it is JSON of
+/// another shape, [`Error::TooMany`] if it has too many parts. None quotes a value of the body.
+pub(crate) fn read(body: &[u8]) -> Result<GenerateRequest, Error> {
+    if body.len() > SMALL_BYTES && raw::nodes(body) > NODES_MAX {
+        return Err(Error::TooMany(NODES_MAX));
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let request = Whole::<GenerateRequest>::new()
+        .deserialize(&mut json)
+        .and_then(|request| json.end().map(|()| request));
+    // The quick way does not track where it is; only what failed is read again, slowly.
+    request.map_err(|_| explain(body))
+}
+
+fn explain(body: &[u8]) -> Error {
+    let text = match std::str::from_utf8(body) {
+        Ok(text) => text,
+        Err(error) => {
+            return Error::Malformed(format!("the body is not UTF-8 at byte {}", error.valid_up_to()));
+        }
+    };
+    if text.starts_with('\u{feff}') {
+        return Error::Malformed("the body begins with a byte order mark".to_owned());
+    }
+    if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
+        return Error::Malformed(format!("the body is not JSON: {error}"));
+    }
+    if raw::check(text) == Err(Fault::TooDeep) {
+        return too_deep();
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+    let Err(error) = Whole::<GenerateRequest>::new().deserialize(tracked) else {
+        return Error::Malformed("the body is not one JSON object".to_owned());
+    };
+    let message = error.to_string();
+    if message.starts_with(TOO_DEEP) {
+        return too_deep();
+    }
+    if error.is_syntax() && !message.starts_with("number out of range") {
+        // JSON, yet no text: half of a surrogate pair.
+        return Error::Malformed(format!("the body is not JSON: {error}"));
+    }
+    Error::Invalid(Violation::new(field(&track.path()), remedy(&message, &error)))
+}
+
+fn too_deep() -> Error {
+    Error::Malformed(format!("the body is nested deeper than {DEPTH_MAX} levels"))
+}
+
+/// What to do about a value of the wrong shape, without the value, which serde quotes: only what was expected
+/// is taken from its message, and that is our own text.
+fn remedy(message: &str, error: &serde_json::Error) -> String {
+    if message.starts_with("invalid type: ") {
+        let expected = message.rsplit_once(", expected ").map_or("another type", |(_, expected)| expected);
+        return format!("must be {}", without_place(expected, error));
+    }
+    if message.starts_with("number out of range") {
+        return "is a number out of range".to_owned();
+    }
+    without_place(message, error).to_owned()
+}
+
+fn without_place<'a>(message: &'a str, error: &serde_json::Error) -> &'a str {
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    message.strip_suffix(place.as_str()).unwrap_or(message)
+}
+
+/// The path of a field, as a client may read it: short, and without what breaks a line.
+fn field(path: &serde_path_to_error::Path) -> String {
+    let mut field: String =
+        path.to_string().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if field == "." {
+        field.clear();
+    }
+    if field.len() > FIELD_MAX_BYTES {
+        let end = (0..=FIELD_MAX_BYTES).rev().find(|end| field.is_char_boundary(*end)).unwrap_or_default();
+        field.truncate(end);
+        field.push('…');
+    }
+    field
+}
+
+#[cfg(test)]
+mod tests;

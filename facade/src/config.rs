@@ -1,0 +1,66 @@
+//! The facade's settings, section `[facade]`. Where it listens is read by whoever serves it.
+
+use std::time::Duration;
+
+use penstock_chassis::config::Section;
+
+/// Settings of the facade.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Largest request body, in bytes.
+    pub body_max_bytes: usize,
+    /// Longest a request body may take to arrive.
+    pub body_timeout: Duration,
+    /// Longest a request may take in all: the default, and the most that `X-Request-Timeout` may ask for.
+    pub request_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            // A 20 MB image in base64 and a long conversation fit.
+            body_max_bytes: 32 << 20,
+            // A body of that size at 4 Mbit/s; a slower one holds memory for nothing.
+            body_timeout: Duration::from_secs(60),
+            // What OpenAI's SDKs wait by default.
+            request_timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the section; mistakes are collected in the document.
+    pub fn read(section: &mut Section) -> Self {
+        let default = Self::default();
+        let second = Duration::from_secs(1);
+        let body_max = section.bytes("body_max_bytes", default.body_max_bytes as u64, 1024..=1 << 30);
+        Self {
+            // At most a GiB, so that it fits even where a pointer has 32 bits.
+            body_max_bytes: usize::try_from(body_max).unwrap_or(default.body_max_bytes),
+            body_timeout: section.duration("body_timeout", default.body_timeout, second..=second * 3600),
+            request_timeout: section.duration(
+                "request_timeout",
+                default.request_timeout,
+                second..=second * 3600,
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_chassis::config::{Document, Environment};
+
+    use super::*;
+
+    #[test]
+    fn an_empty_section_is_the_default_and_mistakes_are_noted() {
+        let mut document = Document::parse(Some(""), Environment::default()).unwrap();
+        assert_eq!(Config::read(&mut document.section("facade")), Config::default());
+        let text = "[facade]\nbody_max_bytes = '1 MiB'\nbody_timeout = '5s'\nrequest_timeout = '2h'";
+        let mut document = Document::parse(Some(text), Environment::default()).unwrap();
+        let config = Config::read(&mut document.section("facade"));
+        assert_eq!((config.body_max_bytes, config.body_timeout), (1 << 20, Duration::from_secs(5)));
+        assert!(document.finish().unwrap_err().to_string().contains("line 4: facade.request_timeout"));
+    }
+}

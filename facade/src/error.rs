@@ -1,0 +1,95 @@
+//! What can go wrong on the way through the facade. Each becomes a reason of the one table.
+
+use std::time::Duration;
+
+use penstock_proto::{Reason, Violation};
+use tonic::Status;
+
+/// An error of the facade, or one that the mesh answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The body is not JSON; the text says where and never quotes it.
+    #[error("{0}")]
+    Malformed(String),
+    /// The body is JSON of another shape.
+    #[error("{}: {}", .0.field, .0.message)]
+    Invalid(Violation),
+    /// The body has more bytes than this.
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The body has more members and items than this.
+    #[error("the body has more than {0} members and items")]
+    TooMany(usize),
+    /// The body stopped coming, or did not come in time.
+    #[error("the body could not be read to its end")]
+    Incomplete,
+    /// The body has another content type, or is compressed.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// A header is wrong.
+    #[error("{0}")]
+    Header(&'static str),
+    /// No such path.
+    #[error("there is no such URL; only listed routes exist")]
+    UnknownRoute,
+    /// The path exists for other methods.
+    #[error("this URL does not take this method")]
+    MethodNotAllowed,
+    /// The mesh answered with an error.
+    #[error("{0}")]
+    Mesh(Box<Status>),
+    /// The mesh answered with success what is no whole answer.
+    #[error("the answer ended before it was whole")]
+    NotWhole,
+    /// No model of that name, said with success.
+    #[error("no model has that name")]
+    NoSuchModel,
+    /// A handler panicked.
+    #[error("the gateway failed")]
+    Panicked,
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        Error::Mesh(Box::new(status))
+    }
+}
+
+impl From<&Error> for penstock_proto::Error {
+    fn from(error: &Error) -> Self {
+        let reason = match error {
+            Error::Mesh(status) => return Self::from(&**status),
+            Error::Invalid(violation) if violation.field.is_empty() => {
+                return Self::new(Reason::InvalidRequest, format!("the body {}", violation.message));
+            }
+            Error::Invalid(violation) => return Self::invalid(vec![violation.clone()]),
+            Error::Malformed(_) => Reason::MalformedJson,
+            Error::TooLarge(_) | Error::TooMany(_) => Reason::RequestTooLarge,
+            Error::Unsupported(_) => Reason::UnsupportedMediaType,
+            Error::Incomplete | Error::Header(_) => Reason::BadRequest,
+            Error::UnknownRoute => Reason::UnknownRoute,
+            Error::MethodNotAllowed => Reason::MethodNotAllowed,
+            Error::NotWhole => Reason::EngineCut,
+            Error::NoSuchModel => Reason::ModelNotFound,
+            Error::Panicked => Reason::Internal,
+        };
+        Self::new(reason, error.to_string())
+    }
+}
+
+/// Whole seconds for `retry-after`, rounded up: too early is an error again.
+pub(crate) fn whole_seconds(after: Duration) -> u64 {
+    after.as_secs() + u64::from(after.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_rounded_up() {
+        assert_eq!(whole_seconds(Duration::from_millis(1)), 1);
+        assert_eq!(whole_seconds(Duration::from_secs(2)), 2);
+        assert_eq!(whole_seconds(Duration::from_millis(2001)), 3);
+    }
+}

@@ -1,0 +1,201 @@
+//! What the head of a request says: credentials and directives to hand on, the deadline, the kind of body; and
+//! what the mesh's metadata says in the head of an answer.
+
+use std::time::Duration;
+
+use axum::http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE},
+};
+use penstock_proto::metadata::ANSWER;
+use tonic::metadata::MetadataMap;
+
+use crate::error::Error;
+
+/// Asks for an earlier deadline: seconds, or a number with `s` or `ms`.
+pub(crate) const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
+
+/// Longest credential that is handed on: a JWT with many claims fits. Longer ones are as good as none.
+const CREDENTIAL_MAX_BYTES: usize = 4 << 10;
+
+/// What a client may store of an answer: tenants' data, so nothing (B14).
+pub(crate) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
+
+/// What is handed on to the mesh.
+#[derive(Debug)]
+pub(crate) struct Forwarded {
+    authorization: Option<HeaderValue>,
+    cache_control: Vec<HeaderValue>,
+}
+
+impl Forwarded {
+    /// Takes what is handed on out of a request's headers. A credential that cannot be one is left out: the
+    /// mesh says what it says to all who have none.
+    ///
+    /// # Errors
+    /// There are two credentials: whoever reads next might take the other one.
+    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Error> {
+        let mut credentials = headers.get_all(AUTHORIZATION).iter();
+        let first = credentials.next();
+        if credentials.next().is_some() {
+            return Err(Error::Header("there is more than one Authorization header"));
+        }
+        let authorization = first
+            .filter(|value| {
+                value.len() <= CREDENTIAL_MAX_BYTES && std::str::from_utf8(value.as_bytes()).is_ok()
+            })
+            .cloned();
+        Ok(Self { authorization, cache_control: headers.get_all(CACHE_CONTROL).iter().cloned().collect() })
+    }
+
+    /// Puts it into the metadata of a call.
+    pub(crate) fn put(self, metadata: &mut MetadataMap) {
+        let headers: &mut HeaderMap = metadata.as_mut();
+        if let Some(mut authorization) = self.authorization {
+            authorization.set_sensitive(true);
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        for directive in self.cache_control {
+            headers.append(CACHE_CONTROL, directive);
+        }
+    }
+}
+
+/// The time that a request may take: what it asks for, at most `max`.
+///
+/// # Errors
+/// The header is there and says nothing sane.
+pub(crate) fn timeout(headers: &HeaderMap, max: Duration) -> Result<Duration, Error> {
+    let Some(value) = headers.get(REQUEST_TIMEOUT) else { return Ok(max) };
+    match value.to_str().ok().and_then(parse_timeout) {
+        Some(asked) => Ok(asked.min(max)),
+        None => Err(Error::Header("X-Request-Timeout is not a time such as 30, 30s or 500ms")),
+    }
+}
+
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let (number, unit) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(number), _) => (number, 1e-3),
+        (None, Some(number)) => (number, 1.0),
+        (None, None) => (text, 1.0),
+    };
+    // Plain decimals only: no sign, exponent, infinity.
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return None;
+    }
+    let seconds = number.parse::<f64>().ok()? * unit;
+    Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero())
+}
+
+/// Checks that the body is what the route takes: JSON, as it is.
+///
+/// # Errors
+/// It says that it is something else, or compressed.
+pub(crate) fn expect_json(headers: &HeaderMap) -> Result<(), Error> {
+    if let Some(kind) = headers.get(CONTENT_TYPE)
+        && !is_json(kind)
+    {
+        return Err(Error::Unsupported("the content type must be application/json"));
+    }
+    let identity = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(CONTENT_ENCODING).iter().all(identity) {
+        return Err(Error::Unsupported("the body must not be compressed: no content encoding is supported"));
+    }
+    Ok(())
+}
+
+fn is_json(content_type: &HeaderValue) -> bool {
+    let Ok(text) = content_type.to_str() else { return false };
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// Whether a request is a gRPC call.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Copies what an answer's metadata may tell a client.
+pub(crate) fn copy_answer(metadata: &MetadataMap, headers: &mut HeaderMap) {
+    for (name, value) in AsRef::<HeaderMap>::as_ref(metadata) {
+        if ANSWER.contains(&name.as_str()) {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap()))
+            .collect()
+    }
+
+    fn handed_on(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
+        let mut metadata = MetadataMap::new();
+        Forwarded::read(&headers(pairs)).unwrap().put(&mut metadata);
+        metadata.into_headers()
+    }
+
+    /// A13, B1.
+    #[test]
+    fn one_sane_credential_is_handed_on_and_nothing_else() {
+        let key = "Bearer two words é".as_bytes();
+        let sent = handed_on(&[
+            ("authorization", key),
+            ("api-key", b"x"),
+            ("cookie", b"y"),
+            ("cache-control", b"no-store"),
+        ]);
+        assert_eq!(sent.len(), 2);
+        assert_eq!(sent[AUTHORIZATION].as_bytes(), key);
+        assert_eq!(sent[CACHE_CONTROL], "no-store");
+        assert!(handed_on(&[("authorization", &[b'x'; CREDENTIAL_MAX_BYTES + 1])]).is_empty());
+        assert!(handed_on(&[("authorization", b"Bearer \xff")]).is_empty());
+        assert!(Forwarded::read(&headers(&[("authorization", b"a"), ("authorization", b"a")])).is_err());
+    }
+
+    #[test]
+    fn a_timeout_is_sane_and_capped() {
+        let max = Duration::from_secs(60);
+        let timeout = |value: &[u8]| timeout(&headers(&[("x-request-timeout", value)]), max).ok();
+        assert_eq!(super::timeout(&HeaderMap::new(), max).ok(), Some(max));
+        for (value, expected) in [
+            (&b"30"[..], 30_000),
+            (b"30s", 30_000),
+            (b" 1.5 ", 1_500),
+            (b"500ms", 500),
+            (b"99999999999", 60_000),
+        ] {
+            assert_eq!(timeout(value), Some(Duration::from_millis(expected)), "{value:?}");
+        }
+        for value in
+            [&b""[..], b"0", b"0ms", b"-1", b"+1", b"1e3", b"inf", b"NaN", b"s", b"ms", b".", b"1m", b"\xff"]
+        {
+            assert_eq!(timeout(value), None, "{value:?}");
+        }
+    }
+
+    /// A1, A4.
+    #[test]
+    fn only_plain_json_is_taken() {
+        for kind in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"] {
+            assert!(expect_json(&headers(&[("content-type", kind.as_bytes())])).is_ok(), "{kind}");
+        }
+        for kind in
+            ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "", "text/x+json"]
+        {
+            assert!(expect_json(&headers(&[("content-type", kind.as_bytes())])).is_err(), "{kind}");
+        }
+        assert!(expect_json(&HeaderMap::new()).is_ok());
+        assert!(expect_json(&headers(&[("content-encoding", b"Identity")])).is_ok());
+        for coding in ["gzip", "br", "identity, gzip", "x"] {
+            assert!(expect_json(&headers(&[("content-encoding", coding.as_bytes())])).is_err(), "{coding}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! `GET /v1/models` and `GET /v1/models/{id}`, as OpenAI has them. An id may hold slashes and colons.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, Request, State, rejection::PathRejection},
+    response::Response,
+};
+use bytes::{BufMut as _, BytesMut};
+use penstock_proto::inference::v1::{ListModelsRequest, ListModelsResponse, Model};
+use tonic::metadata::MetadataMap;
+
+use crate::{
+    App,
+    completions::{context, json},
+    error::Error,
+    head::Forwarded,
+    json::write::{comma, value},
+};
+
+/// Lists the models that the caller may use.
+pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
+    let (answer, metadata) = ask(&app, &request, None)?.await?;
+    let mut out = BytesMut::from("{\"object\":\"list\",\"data\":[");
+    for model in &answer.models {
+        comma(&mut out);
+        write(model, &mut out);
+    }
+    out.put_slice(b"]}");
+    Ok(json(out, &metadata))
+}
+
+/// One model, by its name or an alias.
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Error> {
+    let Ok(Path(id)) = id else { return Err(Error::Header("the path is not UTF-8")) };
+    let (answer, metadata) = ask(&app, &request, Some(id))?.await?;
+    let model = answer.models.first().ok_or(Error::NoSuchModel)?;
+    let mut out = BytesMut::new();
+    write(model, &mut out);
+    Ok(json(out, &metadata))
+}
+
+type Answer = (ListModelsResponse, MetadataMap);
+
+/// The call, made here and awaited by the caller: it must not hold the request, whose body is not `Sync`.
+fn ask(
+    app: &App,
+    request: &Request,
+    model: Option<String>,
+) -> Result<impl Future<Output = Result<Answer, Error>> + use<>, Error> {
+    let mut call = context(request.extensions()).request(ListModelsRequest { model });
+    Forwarded::read(request.headers())?.put(call.metadata_mut());
+    let mut router = app.router.clone();
+    Ok(async move {
+        let (metadata, answer, _) = router.list_models(call).await?.into_parts();
+        Ok((answer, metadata))
+    })
+}
+
+fn write(model: &Model, out: &mut BytesMut) {
+    out.put_slice(b"{\"id\":");
+    value(out, &model.id);
+    out.put_slice(b",\"object\":\"model\",\"created\":");
+    value(out, &model.created);
+    out.put_slice(b",\"owned_by\":");
+    value(out, &model.owned_by);
+    if !model.aliases.is_empty() {
+        out.put_slice(b",\"aliases\":");
+        value(out, &model.aliases);
+    }
+    out.put_u8(b'}');
+}

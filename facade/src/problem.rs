@@ -1,0 +1,198 @@
+//! The one error body of the facade: RFC 9457 with OpenAI's `error` in it, so that it serves both kinds of
+//! client. Whatever goes wrong, and wherever, ends up here.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
+    response::{IntoResponse, Response},
+};
+use bytes::{BufMut as _, BytesMut};
+use penstock_proto::Reason;
+
+use crate::{
+    chat::chunk::write_error_object,
+    error::{Error, whole_seconds},
+    head::{PRIVATE, copy_answer},
+    json::write::{comma, value},
+};
+
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// What a 503 says to wait if nobody knows better: breakers and probes look again about then.
+const UNAVAILABLE_FOR: Duration = Duration::from_secs(1);
+
+/// Longest path that is repeated in a body, in bytes.
+const INSTANCE_MAX_BYTES: usize = 512;
+
+/// Marks a response that is still to be written: only the edge knows the request that it answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Unwritten(pub(crate) Arc<Error>);
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let mut response = Response::default();
+        response.extensions_mut().insert(Unwritten(Arc::new(self)));
+        response
+    }
+}
+
+/// The response for `error`.
+pub(crate) fn response(error: &Error, path: &str, request_id: &str) -> Response {
+    let known = penstock_proto::Error::from(error);
+    let mut response = Response::new(Body::from(body(&known, path, request_id).freeze()));
+    *response.status_mut() = status(known.reason);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CACHE_CONTROL, PRIVATE);
+    tell_whether_to_retry(&known, headers);
+    if known.reason.http_status() == 401 {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Error::Mesh(status) = error {
+        copy_answer(status.metadata(), headers);
+    }
+    response
+}
+
+fn status(reason: Reason) -> StatusCode {
+    StatusCode::from_u16(reason.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// What OpenAI's SDKs go by, instead of by their own table of statuses.
+fn tell_whether_to_retry(error: &penstock_proto::Error, headers: &mut HeaderMap) {
+    let retry = if error.reason.remedy().retry { "true" } else { "false" };
+    headers.insert(SHOULD_RETRY, HeaderValue::from_static(retry));
+    let unavailable = error.reason.remedy().retry && error.reason.http_status() == 503;
+    if let Some(after) = error.retry_after.or(unavailable.then_some(UNAVAILABLE_FOR)) {
+        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+        let millis = u64::try_from(after.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+        headers.insert(RETRY_AFTER_MS, HeaderValue::from(millis));
+    }
+}
+
+fn body(error: &penstock_proto::Error, path: &str, request_id: &str) -> BytesMut {
+    let mut out = BytesMut::with_capacity(512);
+    out.put_slice(b"{\"type\":\"urn:penstock:error:");
+    for byte in error.reason.as_str().bytes() {
+        out.put_u8(if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() });
+    }
+    out.put_slice(b"\",\"title\":");
+    value(&mut out, error.reason.title());
+    out.put_slice(b",\"status\":");
+    value(&mut out, &error.reason.http_status());
+    out.put_slice(b",\"detail\":");
+    value(&mut out, &*error.message);
+    out.put_slice(b",\"instance\":");
+    value(&mut out, bounded(path));
+    out.put_slice(b",\"request_id\":");
+    value(&mut out, request_id);
+    out.put_slice(b",\"error\":");
+    write_error_object(error, None, &mut out);
+    out.put_slice(b",\"errors\":[");
+    for violation in &error.violations {
+        comma(&mut out);
+        out.put_slice(b"{\"field\":");
+        value(&mut out, &violation.field);
+        out.put_slice(b",\"message\":");
+        value(&mut out, &violation.message);
+        out.put_u8(b'}');
+    }
+    out.put_slice(b"]}");
+    out
+}
+
+fn bounded(path: &str) -> &str {
+    let end = (0..=INSTANCE_MAX_BYTES.min(path.len())).rev().find(|end| path.is_char_boundary(*end));
+    path.get(..end.unwrap_or_default()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+    use penstock_proto::{Violation, metadata};
+    use serde_json::{Value, json};
+    use tonic::Status;
+
+    use super::*;
+
+    async fn read(response: Response) -> (HeaderMap, Value) {
+        let (head, body) = response.into_parts();
+        (head.headers, serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn one_body_serves_both_kinds_of_client() {
+        let error = Error::Invalid(Violation::new("messages[0].role", "must be a string"));
+        let (headers, body) = read(response(&error, "/v1/chat/completions", "r1")).await;
+        assert_eq!(headers[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(headers[CACHE_CONTROL], "private, no-store");
+        assert_eq!(headers["x-should-retry"], "false");
+        let message = "messages[0].role: must be a string";
+        assert_eq!(
+            body,
+            json!({
+                "type": "urn:penstock:error:invalid-request", "title": "The request is not valid", "status": 422,
+                "detail": message, "instance": "/v1/chat/completions", "request_id": "r1",
+                "error": {"message": message, "type": "invalid_request_error", "param": "messages[0].role", "code": "invalid_value"},
+                "errors": [{"field": "messages[0].role", "message": "must be a string"}],
+            })
+        );
+    }
+
+    #[tokio::test]
+    async fn limits_and_retries_are_told_in_headers() {
+        let error = penstock_proto::Error::new(Reason::RateLimitExceeded, "later")
+            .with_retry_after(Duration::from_micros(1_200_100));
+        let mut status = Status::from(error);
+        let metadata = status.metadata_mut();
+        metadata.insert(metadata::RESET_REQUESTS, "1.2s".parse().unwrap());
+        metadata.insert("x-internal", "secret".parse().unwrap());
+        let (headers, body) = read(response(&Error::from(status), "/", "r")).await;
+        assert_eq!(
+            (&headers[RETRY_AFTER], &headers["retry-after-ms"]),
+            (&"2".parse().unwrap(), &"1201".parse().unwrap())
+        );
+        assert_eq!(
+            (&headers["x-should-retry"], &headers["x-ratelimit-reset-requests"]),
+            (&"true".parse().unwrap(), &"1.2s".parse().unwrap())
+        );
+        assert!(!headers.contains_key("x-internal"));
+        assert_eq!(body["error"]["type"], "rate_limit_error");
+    }
+
+    #[tokio::test]
+    async fn what_is_unavailable_says_when_to_come_back() {
+        let error = |reason| Error::from(Status::from(penstock_proto::Error::new(reason, "x")));
+        let (headers, _) = read(response(&error(Reason::ModelUnavailable), "/", "r")).await;
+        assert_eq!(
+            (&headers[RETRY_AFTER], &headers["retry-after-ms"]),
+            (&"1".parse().unwrap(), &"1000".parse().unwrap())
+        );
+        let (headers, _) = read(response(&error(Reason::EngineFailed), "/", "r")).await;
+        assert!(!headers.contains_key(RETRY_AFTER));
+    }
+
+    #[tokio::test]
+    async fn a_foreign_text_is_not_passed_on_and_401_says_how() {
+        let (_, body) = read(response(&Error::from(Status::internal("hunter2")), "/", "r")).await;
+        assert!(!body.to_string().contains("hunter2"));
+        let (headers, _) = read(response(&Error::from(Status::unauthenticated("x")), "/", "r")).await;
+        assert_eq!(headers[WWW_AUTHENTICATE], "Bearer");
+    }
+
+    #[test]
+    fn every_reason_has_a_status_and_a_body_and_long_paths_are_cut() {
+        for reason in Reason::ALL {
+            assert_eq!(status(*reason).as_u16(), reason.http_status());
+            let error = penstock_proto::Error::new(*reason, "x");
+            let json: Value = serde_json::from_slice(&body(&error, &"/é".repeat(9999), "r")).unwrap();
+            assert!(json["instance"].as_str().unwrap().len() <= INSTANCE_MAX_BYTES);
+        }
+    }
+}

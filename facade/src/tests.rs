@@ -1,0 +1,6 @@
+//! The routes, from HTTP to a scripted router behind a local channel and back.
+
+mod errors;
+mod grpc;
+mod routes;
+mod scripted;

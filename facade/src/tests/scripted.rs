@@ -1,0 +1,210 @@
+//! A router that answers as it is told and keeps what reached it, and a client for the facade before it.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Method, Request, StatusCode},
+};
+use futures_util::{Stream, stream};
+use http_body_util::BodyExt as _;
+use penstock_chassis::{CallContext, Channel, Chassis};
+use penstock_proto::{
+    Error, Reason,
+    inference::v1::{
+        Choice, Delta, GenerateChunk, GenerateRequest, GenerateResponse, ListModelsRequest,
+        ListModelsResponse, Model,
+        inference_server::{Inference, InferenceServer},
+    },
+};
+use serde_json::Value;
+use tonic::{Response, Status, service::Routes};
+use tower::ServiceExt as _;
+
+use crate::{Config, start};
+
+pub(super) const SERVICE: &str = "penstock.inference.v1.Inference";
+
+/// What the scripted router is to do.
+#[derive(Clone, Debug)]
+pub(super) enum Script {
+    Answer(Vec<GenerateResponse>),
+    /// Messages, then this status.
+    Break(Vec<GenerateResponse>, Status),
+    Refuse(Status),
+    Panic,
+    /// No answer; counts when it is dropped.
+    Hang,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) generate: Mutex<Vec<(GenerateRequest, HeaderMap)>>,
+    pub(super) remaining: Mutex<Option<Duration>>,
+    pub(super) dropped: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Scripted {
+    script: Script,
+    seen: Arc<Seen>,
+}
+
+struct OnDrop(Arc<Seen>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tonic::async_trait]
+impl Inference for Scripted {
+    type GenerateStream = Pin<Box<dyn Stream<Item = Result<GenerateResponse, Status>> + Send>>;
+
+    async fn generate(
+        &self,
+        request: tonic::Request<GenerateRequest>,
+    ) -> Result<Response<Self::GenerateStream>, Status> {
+        let guard = OnDrop(Arc::clone(&self.seen));
+        *self.seen.remaining.lock().unwrap() = CallContext::of(&request).remaining();
+        let (metadata, _, message) = request.into_parts();
+        self.seen.generate.lock().unwrap().push((message, metadata.into_headers()));
+        let (messages, end) = match self.script.clone() {
+            Script::Answer(messages) => (messages, None),
+            Script::Break(messages, status) => (messages, Some(status)),
+            Script::Refuse(status) => return Err(status),
+            Script::Panic => panic!("scripted"),
+            Script::Hang => {
+                std::future::pending::<()>().await;
+                drop(guard);
+                (vec![], None)
+            }
+        };
+        let messages = messages.into_iter().map(Ok).chain(end.map(Err));
+        let mut response = Response::new(Box::pin(stream::iter(messages)) as Self::GenerateStream);
+        let metadata = response.metadata_mut();
+        metadata.insert("x-penstock-model", "m-real".parse().unwrap());
+        metadata.insert("x-ratelimit-remaining-requests", "59".parse().unwrap());
+        metadata.insert("x-internal", "secret".parse().unwrap());
+        Ok(response)
+    }
+
+    async fn list_models(
+        &self,
+        request: tonic::Request<ListModelsRequest>,
+    ) -> Result<Response<ListModelsResponse>, Status> {
+        let model =
+            |id: &str| Model { id: id.into(), created: 7, owned_by: "penstock".into(), aliases: vec![] };
+        let models = match request.into_inner().model {
+            None => vec![model("a/b:c"), Model { aliases: vec!["gpt".into()], ..model("m") }],
+            Some(id) if id == "a/b:c" => vec![model(&id)],
+            Some(_) => return Err(Error::new(Reason::ModelNotFound, "no model has that name").into()),
+        };
+        Ok(Response::new(ListModelsResponse { models }))
+    }
+}
+
+/// The facade before the scripted router.
+pub(super) struct Facade {
+    pub(super) routes: Router,
+    pub(super) seen: Arc<Seen>,
+    pub(super) chassis: Chassis,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: String,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Facade {
+    pub(super) fn new(script: Script) -> Self {
+        Self::with(script, Config { body_max_bytes: 4096, ..Config::default() })
+    }
+
+    pub(super) fn with(script: Script, config: Config) -> Self {
+        let chassis = Chassis::default();
+        let seen = Arc::new(Seen::default());
+        let router = Scripted { script, seen: Arc::clone(&seen) };
+        let channel = Channel::local(Routes::new(InferenceServer::new(router)), &chassis);
+        let routes = start(config, channel.clone(), vec![(SERVICE, channel)], &chassis);
+        Self { routes, seen, chassis }
+    }
+
+    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+        let (head, body) = self.routes.clone().oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    pub(super) async fn ask(&self, method: Method, path: &str) -> Answer {
+        self.send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path).await
+    }
+
+    pub(super) async fn chat(&self, body: impl Into<Body>, headers: &[(&str, &str)]) -> Answer {
+        self.send(chat(body, headers)).await
+    }
+}
+
+pub(super) fn chat(body: impl Into<Body>, headers: &[(&str, &str)]) -> Request<Body> {
+    let request = Request::post("/v1/chat/completions");
+    headers
+        .iter()
+        .fold(request, |request, (name, value)| request.header(*name, *value))
+        .body(body.into())
+        .unwrap()
+}
+
+/// A chunk with one choice.
+pub(super) fn chunk(content: &str, finish_reason: Option<&str>) -> GenerateChunk {
+    let delta = Delta { content: Some(content.into()), ..Delta::default() };
+    let choice =
+        Choice { delta: Some(delta), finish_reason: finish_reason.map(Into::into), ..Choice::default() };
+    GenerateChunk {
+        id: "c".into(),
+        created: 7,
+        model: "m".into(),
+        choices: vec![choice],
+        ..GenerateChunk::default()
+    }
+}
+
+pub(super) fn message(chunks: Vec<GenerateChunk>) -> GenerateResponse {
+    GenerateResponse { chunks }
+}
+
+/// An answer in two pieces.
+pub(super) fn answer() -> Script {
+    Script::Answer(vec![message(vec![chunk("a", None)]), message(vec![chunk("b", Some("stop"))])])
+}
+
+/// An answer in one piece.
+pub(super) fn plain_answer() -> Script {
+    Script::Answer(vec![message(vec![chunk("ab", Some("stop"))])])
+}

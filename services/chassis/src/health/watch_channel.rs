@@ -1,0 +1,56 @@
+//! A background check of another service through its own `penstock.status.v1`.
+
+use std::time::Duration;
+
+use penstock_proto::status::v1::{GetRequest, Report, State, status_client::StatusClient};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::Health;
+use crate::{CallContext, Channel, Tasks};
+
+/// How often a service is asked: often enough that a loss shows within seconds, rare enough to cost nothing.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// How long an answer may take before the service counts as lost.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Health {
+    /// Checks the service behind `channel` in the background and reports it as the component `name`.
+    pub fn watch_channel(&self, name: &'static str, required: bool, channel: &Channel, tasks: &Tasks) {
+        let component = self.component(name, required);
+        let mut client = StatusClient::new(channel.clone());
+        let stopping = tasks.stopping();
+        let checks = async move {
+            let mut ticks = interval(INTERVAL);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let call = CallContext::background(TIMEOUT);
+                let started = Instant::now();
+                let answer = client.get(call.request(GetRequest {})).await;
+                let latency = Some(started.elapsed());
+                let report = answer.map(|answer| answer.into_inner().report.unwrap_or_default());
+                match report {
+                    Ok(report) if report.state() == State::Up => component.up(latency),
+                    Ok(report) if report.state() == State::Degraded => {
+                        component.degraded(what_ails(&report), latency);
+                    }
+                    Ok(report) => component.down(what_ails(&report), latency),
+                    Err(status) => component.down(format!("cannot be asked: {}", status.code()), latency),
+                }
+            }
+        };
+        tasks.spawn("health check", async move {
+            stopping.run_until_cancelled(checks).await;
+        });
+    }
+}
+
+/// The parts of a service that are not well.
+fn what_ails(report: &Report) -> String {
+    if report.draining {
+        return "shutting down".to_owned();
+    }
+    let ailing = report.components.iter().filter(|component| component.state() != State::Up);
+    let names: Vec<_> = ailing.map(|component| component.name.as_str()).collect();
+    if names.is_empty() { "starting".to_owned() } else { format!("not well: {}", names.join(", ")) }
+}

@@ -1,0 +1,360 @@
+//! The server stack: what stands between the wire, or an in-process caller, and every handler. One service and
+//! one body instead of five layers: a call costs one allocation for all of them.
+//!
+//! The order, outside in: trace → metrics → catch panic → deadline → load shed → handler.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::Frame;
+use penstock_proto::{Error, Reason};
+use pin_project_lite::pin_project;
+use tokio::{sync::Semaphore, time::Instant, time::Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::{Code, Status, body::Body};
+use tower::Service;
+use tracing::Span;
+
+use crate::{CallContext, Chassis, metrics::RpcMetrics};
+
+/// Longest a call may take if its caller sets no deadline, or a later one: an hour, far beyond any answer.
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Most calls served at once by one process; beyond it calls are refused at once. Each costs a few KiB.
+const MAX_IN_FLIGHT: usize = 16_384;
+
+/// Wraps the handlers of a service. Used for every call, in process and from the wire.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerStack<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    metrics: Arc<RpcMetrics>,
+    aborting: CancellationToken,
+    room: Arc<Semaphore>,
+}
+
+impl<S> ServerStack<S> {
+    pub(crate) fn new(inner: S, chassis: &Chassis) -> Self {
+        let shared = Shared {
+            metrics: Arc::clone(chassis.metrics.rpc()),
+            aborting: chassis.tasks.aborting(),
+            room: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+        };
+        Self { inner, shared: Arc::new(shared) }
+    }
+}
+
+impl<S> Service<Request<Body>> for ServerStack<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Call<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let context = CallContext::from_rpc_headers(request.headers(), MAX_TIMEOUT);
+        let path: Arc<str> = request.uri().path().into();
+        // Trace first: everything below, refusals included, is logged with the request id.
+        let span = tracing::info_span!("rpc", "otel.name" = &*path, request_id = context.request_id());
+        context.adopt_trace(&span);
+        // Metrics next: a call that is cut, shed or panics is counted as what it was.
+        let guard = Guard::new(&self.shared, path, span.clone(), context.deadline());
+        // Both bound the headers and the body alike; tonic bounds neither in process.
+        let limits = guard.limits();
+        // Load shed last, so that what is refused costs nothing but is still seen above.
+        let permit = Arc::clone(&self.shared.room).try_acquire_owned().ok();
+        let handler = permit.is_some().then(|| {
+            request.extensions_mut().insert(context);
+            let _entered = span.enter();
+            self.inner.call(request)
+        });
+        Call { handler, limits: Some(limits), guard: Some(guard), permit }
+    }
+}
+
+pin_project! {
+    /// What bounds a call in time.
+    struct Limits {
+        #[pin]
+        deadline: Sleep,
+        #[pin]
+        aborting: WaitForCancellationFutureOwned,
+    }
+}
+
+impl Limits {
+    fn poll_exceeded(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Status> {
+        let this = self.project();
+        if this.deadline.poll(cx).is_ready() {
+            return Poll::Ready(Error::new(Reason::DeadlineExceeded, "the deadline passed").into());
+        }
+        ready!(this.aborting.poll(cx));
+        Poll::Ready(Error::new(Reason::Draining, "the service is shutting down").into())
+    }
+}
+
+pin_project! {
+    /// A call until its response begins.
+    pub(crate) struct Call<F> {
+        #[pin]
+        handler: Option<F>,
+        #[pin]
+        limits: Option<Limits>,
+        guard: Option<Guard>,
+        permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    }
+}
+
+impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Call<F> {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let span = this.guard.as_ref().map_or_else(Span::none, |guard| guard.span.clone());
+        let _entered = span.enter();
+        let outcome = match this.handler.as_mut().as_pin_mut() {
+            None => Err(Error::new(Reason::Overloaded, "too many calls at once").into()),
+            Some(handler) => match catch_unwind(AssertUnwindSafe(|| handler.poll(cx))) {
+                Ok(Poll::Ready(Ok(response))) => Ok(response),
+                Ok(Poll::Pending) => match this.limits.as_mut().as_pin_mut() {
+                    Some(limits) => Err(ready!(limits.poll_exceeded(cx))),
+                    None => return Poll::Pending,
+                },
+                Err(_) => Err(panicked()),
+            },
+        };
+        let Some(mut guard) = this.guard.take() else { return Poll::Pending };
+        Poll::Ready(Ok(match outcome {
+            Ok(response) => {
+                let (head, inner) = response.into_parts();
+                // A response that ends in its headers has its status there.
+                if let Some(code) = code_of(&head.headers) {
+                    guard.finish(code);
+                    return Poll::Ready(Ok(Response::from_parts(head, inner)));
+                }
+                let limits = guard.limits();
+                let permit = this.permit.take();
+                Response::from_parts(head, Body::new(CallBody { inner, limits, guard, permit, ended: false }))
+            }
+            Err(status) => {
+                guard.finish(status.code());
+                status.into_http()
+            }
+        }))
+    }
+}
+
+fn panicked() -> Status {
+    // The panic hook has logged the place and the message.
+    Error::new(Reason::Internal, "the service failed").into()
+}
+
+fn code_of(headers: &HeaderMap) -> Option<Code> {
+    headers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
+}
+
+pin_project! {
+    /// The body of a response.
+    struct CallBody {
+        #[pin]
+        inner: Body,
+        #[pin]
+        limits: Limits,
+        guard: Guard,
+        permit: Option<tokio::sync::OwnedSemaphorePermit>,
+        ended: bool,
+    }
+}
+
+impl http_body::Body for CallBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.project();
+        if *this.ended {
+            return Poll::Ready(None);
+        }
+        let span = this.guard.span.clone();
+        let _entered = span.enter();
+        let exceeded = match this.limits.poll_exceeded(cx) {
+            Poll::Ready(status) => Some(status),
+            Poll::Pending => None,
+        };
+        let cut = match exceeded {
+            Some(status) => status,
+            None => match catch_unwind(AssertUnwindSafe(|| this.inner.poll_frame(cx))) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(Some(Ok(frame)))) => {
+                    if let Some(code) = frame.trailers_ref().and_then(code_of) {
+                        this.guard.finish(code);
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Ok(Poll::Ready(None)) => {
+                    *this.ended = true;
+                    return Poll::Ready(None);
+                }
+                Ok(Poll::Ready(Some(Err(status)))) => status,
+                Err(_) => panicked(),
+            },
+        };
+        *this.ended = true;
+        this.guard.finish(cut.code());
+        let mut trailers = HeaderMap::new();
+        Poll::Ready(Some(match cut.add_header(&mut trailers) {
+            Ok(()) => Ok(Frame::trailers(trailers)),
+            Err(status) => Err(status),
+        }))
+    }
+}
+
+/// Counts a call when it ends, however it ends.
+struct Guard {
+    shared: Arc<Shared>,
+    path: Arc<str>,
+    span: Span,
+    started: Instant,
+    deadline: Instant,
+    code: Option<Code>,
+}
+
+impl Guard {
+    fn new(shared: &Arc<Shared>, path: Arc<str>, span: Span, deadline: Option<Instant>) -> Self {
+        shared.metrics.in_flight.inc();
+        let started = Instant::now();
+        let deadline = deadline.unwrap_or(started + MAX_TIMEOUT);
+        Self { shared: Arc::clone(shared), path, span, started, deadline, code: None }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            deadline: tokio::time::sleep_until(self.deadline),
+            aborting: self.shared.aborting.clone().cancelled_owned(),
+        }
+    }
+
+    fn finish(&mut self, code: Code) {
+        self.code.get_or_insert(code);
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.shared.metrics.in_flight.dec();
+        // Dropped before its end: the caller went away.
+        let code = self.code.unwrap_or(Code::Cancelled);
+        self.shared.metrics.record(&self.path, code, self.started.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt as _, StreamBody};
+    use tokio_stream::StreamExt as _;
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+
+    fn request(timeout: &str) -> Request<Body> {
+        Request::post("/a.B/C").header("grpc-timeout", timeout).body(Body::empty()).unwrap()
+    }
+
+    async fn call<F>(chassis: &Chassis, handler: impl Fn() -> F, request: Request<Body>) -> Response<Body>
+    where
+        F: Future<Output = Result<Response<Body>, Infallible>>,
+    {
+        ServerStack::new(service_fn(move |_| handler()), chassis).oneshot(request).await.unwrap()
+    }
+
+    fn reason(headers: &HeaderMap) -> Reason {
+        Error::from(&Status::from_header_map(headers).unwrap()).reason
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_handler_is_cut_at_the_deadline() {
+        let chassis = Chassis::default();
+        let response = call(&chassis, std::future::pending, request("100m")).await;
+        assert_eq!(reason(response.headers()), Reason::DeadlineExceeded);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_cut_at_the_deadline_even_if_it_never_pauses() {
+        let chassis = Chassis::default();
+        let endless = || async {
+            let frames = tokio_stream::iter(std::iter::repeat(Bytes::from_static(b"x"))).then(|data| async {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                Ok::<_, Status>(Frame::data(data))
+            });
+            Ok(Response::new(Body::new(StreamBody::new(frames))))
+        };
+        let response = call(&chassis, endless, request("105m")).await;
+        let mut body = response.into_body();
+        let mut frames = 0;
+        let trailers = loop {
+            match body.frame().await.unwrap().unwrap().into_trailers() {
+                Ok(trailers) => break trailers,
+                Err(_) => frames += 1,
+            }
+        };
+        assert_eq!(frames, 10);
+        assert_eq!(reason(&trailers), Reason::DeadlineExceeded);
+        assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_only_its_own_call() {
+        let chassis = Chassis::default();
+        let panics = || async { panic!("a bug") };
+        let response = call(&chassis, panics, request("1S")).await;
+        assert_eq!(reason(response.headers()), Reason::Internal);
+        drop(response);
+        let text = chassis.metrics.encode().unwrap();
+        assert!(text.contains("penstock_rpc_total{method=\"a.B/C\",code=\"INTERNAL\"} 1"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_leaves_is_counted_as_cancelled() {
+        let chassis = Chassis::default();
+        let endless = || async {
+            Ok(Response::new(Body::new(StreamBody::new(
+                tokio_stream::pending::<Result<Frame<Bytes>, Status>>(),
+            ))))
+        };
+        drop(call(&chassis, endless, request("1S")).await);
+        let text = chassis.metrics.encode().unwrap();
+        assert!(text.contains("penstock_rpc_total{method=\"a.B/C\",code=\"CANCELLED\"} 1"), "{text}");
+        assert!(text.contains("penstock_rpc_in_flight 0"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn at_the_drain_limit_a_stream_ends_with_an_error() {
+        let chassis = Chassis::default();
+        let endless = || async {
+            Ok(Response::new(Body::new(StreamBody::new(
+                tokio_stream::pending::<Result<Frame<Bytes>, Status>>(),
+            ))))
+        };
+        let response = call(&chassis, endless, request("60S")).await;
+        chassis.tasks.aborting().cancel();
+        let trailers = response.into_body().frame().await.unwrap().unwrap().into_trailers().unwrap();
+        assert_eq!(reason(&trailers), Reason::Draining);
+    }
+}

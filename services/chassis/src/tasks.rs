@@ -1,0 +1,75 @@
+//! Background tasks of a process: named, logged when they panic, told to stop, waited for.
+
+use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+
+use futures_util::FutureExt as _;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The background tasks of a process. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    draining: CancellationToken,
+    stopping: CancellationToken,
+    aborting: CancellationToken,
+}
+
+impl Tasks {
+    /// Runs `task` until it ends or the process stops. A task that loops must end when
+    /// [`Tasks::stopping`] is cancelled, or be dropped at any await without harm.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let aborting = self.aborting.clone();
+        self.tracker.spawn(async move {
+            let caught = AssertUnwindSafe(task).catch_unwind();
+            if let Some(Err(_)) = aborting.run_until_cancelled(caught).await {
+                tracing::error!(task = name, "background task panicked");
+            }
+        });
+    }
+
+    /// Cancelled when the process stops accepting: streams that never end by themselves, such as those that
+    /// watch something, end then, or they would hold the drain to its limit.
+    pub fn draining(&self) -> CancellationToken {
+        self.draining.clone()
+    }
+
+    /// Cancelled when the process begins to shut down its services: after the last request, before the exit.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stopping.clone()
+    }
+
+    /// Cancelled when the drain limit is reached: what still runs is cut, with an error.
+    pub fn aborting(&self) -> CancellationToken {
+        self.aborting.clone()
+    }
+
+    /// Tells every task to stop and waits for them, at most `limit`; then drops what is left.
+    pub async fn stop(&self, limit: Duration) {
+        self.stopping.cancel();
+        self.tracker.close();
+        if tokio::time::timeout(limit, self.tracker.wait()).await.is_err() {
+            self.aborting.cancel();
+            self.tracker.wait().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn stop_waits_for_those_that_listen_and_drops_the_others() {
+        let tasks = Tasks::default();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let stopping = tasks.stopping();
+        tasks.spawn("listens", async move {
+            stopping.cancelled().await;
+            let _ = sender.send("ended well");
+        });
+        tasks.spawn("deaf", std::future::pending());
+        tasks.spawn("panics", async { panic!("contained") });
+        tasks.stop(Duration::from_secs(1)).await;
+        assert_eq!(receiver.await, Ok("ended well"));
+    }
+}

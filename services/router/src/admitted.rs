@@ -1,0 +1,127 @@
+//! A request that was let in, on its way to an answer: the cache's, or that of the first deployment that gives
+//! one. Whatever becomes of it, its record says so, and the answer's metadata tells where it comes from.
+
+use std::time::Duration;
+
+use penstock_chassis::{CallContext, Channel};
+use penstock_proto::{
+    Error, Reason,
+    inference::v1::{GenerateChunk, GenerateRequest, GenerateResponse, inference_client::InferenceClient},
+    limits, metadata,
+    ratelimit::v1::LimitState,
+};
+use tonic::{Response, Status, Streaming, metadata::MetadataMap};
+
+use crate::{
+    accounting::{BYPASS, HIT, MISS, Record},
+    answer::Answer,
+    attempts::{self, Begun},
+    cache_policy::Plan,
+    merge::replay,
+    registry::Candidate,
+};
+
+/// When to come back after a 503 that says nothing better.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A request that may be answered.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) context: CallContext,
+    pub(crate) request: GenerateRequest,
+    pub(crate) plan: Plan,
+    /// The state of the limits, for the answer's headers.
+    pub(crate) limits: Vec<LimitState>,
+    pub(crate) record: Record,
+}
+
+impl Admitted {
+    /// The answer that the cache has, `age` seconds old.
+    pub(crate) fn replay(mut self, answer: &GenerateChunk, age: i64) -> Response<Answer> {
+        if let Some(account) = self.record.account() {
+            account.cache = HIT;
+        }
+        let model = self.request.model.clone();
+        let messages = replay(answer, self.request.stream, self.include_usage());
+        let mut response = self.answer(messages, None, false, &model, 0, HIT);
+        insert(response.metadata_mut(), metadata::AGE, &age.to_string());
+        response
+    }
+
+    /// The answer of the first candidate that gives one.
+    pub(crate) async fn ask(
+        mut self,
+        adapter: &InferenceClient<Channel>,
+        candidates: Vec<Candidate>,
+        attempts: usize,
+    ) -> Result<Response<Answer>, Status> {
+        if self.plan.only_if_cached {
+            return Err(self.refuse(Error::new(Reason::NotCached, "the answer is not in the cache"), 0));
+        }
+        match attempts::begin(adapter, &self.context, &self.request, candidates, attempts).await {
+            Ok(Begun { candidate, held_back, rest, failures }) => {
+                if let Some(account) = self.record.account() {
+                    account.deployment = candidate.deployment;
+                    account.fallbacks = failures;
+                }
+                // What a fallback said is not the answer of the model that was asked for.
+                let keep = self.plan.store && *candidate.model == *self.request.model;
+                let cache = if self.plan.look_up { MISS } else { BYPASS };
+                Ok(self.answer(held_back, Some(rest), keep, &candidate.model, failures, cache))
+            }
+            Err((error, failures)) => Err(self.refuse(error, failures)),
+        }
+    }
+
+    fn answer(
+        self,
+        held_back: Vec<GenerateResponse>,
+        rest: Option<Streaming<GenerateResponse>>,
+        keep: bool,
+        model: &str,
+        fallbacks: usize,
+        cache: &str,
+    ) -> Response<Answer> {
+        let hide_usage = self.request.stream && !self.include_usage();
+        let mut response = Response::new(Answer::new(held_back, rest, hide_usage, keep, self.record));
+        let head = response.metadata_mut();
+        insert(head, metadata::MODEL, model);
+        if fallbacks > 0 {
+            insert(head, metadata::FALLBACKS, &fallbacks.to_string());
+        }
+        insert(head, metadata::CACHE, cache);
+        insert_limits(head, &self.limits);
+        response
+    }
+
+    /// Notes that the request got no answer, and why.
+    fn refuse(mut self, mut error: Error, failures: usize) -> Status {
+        if let Some(account) = self.record.account() {
+            account.outcome = Some(Err(error.reason));
+            account.fallbacks = failures;
+        }
+        if error.retry_after.is_none() && error.reason.http_status() == 503 {
+            error.retry_after = Some(RETRY_AFTER);
+        }
+        let mut status = Status::from(error);
+        insert_limits(status.metadata_mut(), &self.limits);
+        status
+    }
+
+    fn include_usage(&self) -> bool {
+        self.request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
+    }
+}
+
+fn insert_limits(metadata: &mut MetadataMap, states: &[LimitState]) {
+    for (key, value) in limits::headers(states) {
+        insert(metadata, key, &value);
+    }
+}
+
+/// Leaves out what metadata cannot hold, such as a model name that is not ASCII.
+fn insert(metadata: &mut MetadataMap, key: &'static str, value: &str) {
+    if let Ok(value) = value.parse() {
+        metadata.insert(key, value);
+    }
+}

@@ -1,0 +1,200 @@
+//! The answer on its way to the caller: handed on message by message as it comes, measured, and never ended as
+//! a success unless it is whole. Dropping it, at any moment, hands its record to the accounting.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use penstock_proto::{
+    Error, Reason,
+    inference::v1::{GenerateChunk, GenerateResponse},
+};
+use tokio_stream::Stream;
+use tonic::{Status, Streaming};
+
+use crate::{accounting::Record, merge::Merge};
+
+/// An answer on its way.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    held_back: VecDeque<GenerateResponse>,
+    rest: Option<Streaming<GenerateResponse>>,
+    /// The caller did not ask for usage, which we always ask for.
+    hide_usage: bool,
+    /// Choices that began, and that ended: a bit each.
+    began: u128,
+    ended: u128,
+    /// Put together for the cache, if it may be kept.
+    merge: Option<Merge>,
+    over: bool,
+    record: Record,
+}
+
+impl Answer {
+    pub(crate) fn new(
+        held_back: Vec<GenerateResponse>,
+        rest: Option<Streaming<GenerateResponse>>,
+        hide_usage: bool,
+        keep: bool,
+        record: Record,
+    ) -> Self {
+        let merge = keep.then(Merge::default);
+        Self { held_back: held_back.into(), rest, hide_usage, began: 0, ended: 0, merge, over: false, record }
+    }
+
+    /// Measures a message and takes out what the caller did not ask for. False: nothing of it is left.
+    fn pass(&mut self, message: &mut GenerateResponse) -> bool {
+        for chunk in &mut message.chunks {
+            self.measure(chunk);
+            if let Some(merge) = &mut self.merge {
+                merge.push(chunk);
+            }
+            if self.hide_usage {
+                chunk.usage = None;
+            }
+        }
+        if self.hide_usage {
+            message.chunks.retain(|chunk| !chunk.choices.is_empty() || !chunk.extensions.is_empty());
+        }
+        !message.chunks.is_empty()
+    }
+
+    fn measure(&mut self, chunk: &GenerateChunk) {
+        let mut delivered = 0;
+        for choice in &chunk.choices {
+            let bit =
+                u32::try_from(choice.index).ok().and_then(|index| 1u128.checked_shl(index)).unwrap_or(0);
+            self.began |= bit;
+            if choice.finish_reason.is_some() {
+                self.ended |= bit;
+            }
+            if let Some(delta) = &choice.delta {
+                let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+                delivered += text(&delta.content) + text(&delta.reasoning) + text(&delta.refusal);
+            }
+        }
+        if let Some(account) = self.record.account() {
+            account.delivered_bytes += delivered;
+            if chunk.usage.is_some() {
+                account.usage.clone_from(&chunk.usage);
+            }
+        }
+    }
+
+    /// The engine's stream ended well; the answer is whole only if every choice did.
+    fn end(&mut self) -> Option<Result<GenerateResponse, Status>> {
+        self.rest = None;
+        if self.began == 0 || self.began != self.ended {
+            return Some(Err(
+                self.fail(Error::new(Reason::EngineCut, "the engine's answer ended before it was whole"))
+            ));
+        }
+        self.over = true;
+        if let Some(account) = self.record.account() {
+            account.answer = self.merge.take().and_then(Merge::finish);
+            account.outcome = Some(Ok(()));
+        }
+        None
+    }
+
+    fn fail(&mut self, error: Error) -> Status {
+        self.rest = None;
+        self.over = true;
+        if let Some(account) = self.record.account() {
+            account.outcome = Some(Err(error.reason));
+        }
+        error.into()
+    }
+}
+
+impl Stream for Answer {
+    type Item = Result<GenerateResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.over {
+            return Poll::Ready(None);
+        }
+        loop {
+            let next = match (this.held_back.pop_front(), &mut this.rest) {
+                (Some(message), _) => Some(Ok(message)),
+                (None, Some(rest)) => std::task::ready!(Pin::new(rest).poll_next(cx)),
+                (None, None) => None,
+            };
+            match next {
+                Some(Ok(mut message)) => {
+                    if this.pass(&mut message) {
+                        if let Some(account) = this.record.account() {
+                            account.first_content();
+                        }
+                        return Poll::Ready(Some(Ok(message)));
+                    }
+                }
+                Some(Err(status)) => return Poll::Ready(Some(Err(this.fail(Error::from(&status))))),
+                None => return Poll::Ready(this.end()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_proto::inference::v1::{Choice, Delta, Usage};
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+    use crate::accounting::tests::recorder;
+
+    fn message(index: i64, content: &str, finish_reason: Option<&str>) -> GenerateResponse {
+        let delta = Delta { content: Some(content.into()), ..Delta::default() };
+        let finish_reason = finish_reason.map(str::to_owned);
+        let choice = Choice { index, delta: Some(delta), finish_reason, ..Choice::default() };
+        GenerateResponse { chunks: vec![GenerateChunk { choices: vec![choice], ..GenerateChunk::default() }] }
+    }
+
+    fn usage() -> GenerateResponse {
+        let usage = Usage { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5, ..Usage::default() };
+        GenerateResponse { chunks: vec![GenerateChunk { usage: Some(usage), ..GenerateChunk::default() }] }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_ends_without_a_finish_reason_is_an_error() {
+        for messages in
+            [vec![], vec![message(0, "a", None)], vec![message(0, "a", Some("stop")), message(1, "b", None)]]
+        {
+            let (record, mut records) = recorder();
+            let answer = Answer::new(messages, None, false, true, record);
+            let last = answer.collect::<Vec<_>>().await.pop().unwrap().unwrap_err();
+            assert_eq!(Error::from(&last).reason, Reason::EngineCut);
+            let record = records.try_recv().unwrap().account;
+            assert_eq!(record.outcome, Some(Err(Reason::EngineCut)));
+            assert!(record.answer.is_none(), "C11: never kept");
+        }
+    }
+
+    #[tokio::test]
+    async fn usage_is_counted_and_hidden_unless_asked_for() {
+        for (hide, seen) in [(true, 1), (false, 2)] {
+            let (record, mut records) = recorder();
+            let answer = Answer::new(vec![message(0, "a", Some("stop")), usage()], None, hide, true, record);
+            assert_eq!(answer.collect::<Vec<_>>().await.len(), seen);
+            let record = records.try_recv().unwrap().account;
+            assert_eq!(record.tokens(), 5);
+            assert_eq!(record.outcome, Some(Ok(())));
+            assert_eq!(record.answer.clone().unwrap().usage.unwrap().total_tokens, 5);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_leaves_pays_for_what_it_got() {
+        let (record, mut records) = recorder();
+        let mut answer = Answer::new(vec![message(0, "12345678", None)], None, false, true, record);
+        answer.next().await.unwrap().unwrap();
+        drop(answer);
+        let record = records.try_recv().unwrap().account;
+        assert_eq!(record.outcome, None);
+        assert_eq!(record.tokens(), 10 + 2, "the prompt's estimate and a token per four bytes");
+    }
+}

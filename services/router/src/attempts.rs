@@ -1,0 +1,124 @@
+//! Asks one deployment after the other until one gives its first content: the commit point. Before it a
+//! failure that the reason table lets fall back is invisible; after it the answer is that deployment's.
+
+use penstock_chassis::{CallContext, Channel};
+use penstock_proto::{
+    Error, Reason,
+    inference::v1::{Choice, GenerateRequest, GenerateResponse, inference_client::InferenceClient},
+    metadata::DEPLOYMENT,
+};
+use tonic::{Status, Streaming};
+
+use crate::registry::Candidate;
+
+/// Most messages held back before the first content: roles and empty deltas, a handful in practice.
+const HELD_BACK_MAX: usize = 64;
+
+/// An answer at its commit point.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// Who gives it.
+    pub(crate) candidate: Candidate,
+    /// What came up to the first content.
+    pub(crate) held_back: Vec<GenerateResponse>,
+    /// What is still to come.
+    pub(crate) rest: Streaming<GenerateResponse>,
+    /// How many failed before it.
+    pub(crate) failures: usize,
+}
+
+/// Asks the candidates in turn.
+///
+/// # Errors
+/// That of the last candidate asked, and how many failed.
+pub(crate) async fn begin(
+    adapter: &InferenceClient<Channel>,
+    context: &CallContext,
+    request: &GenerateRequest,
+    candidates: Vec<Candidate>,
+    attempts: usize,
+) -> Result<Begun, (Error, usize)> {
+    let mut failures = 0;
+    let mut last = Error::new(Reason::ModelUnavailable, "no deployment of the model is available");
+    for candidate in candidates.into_iter().take(attempts) {
+        if context.remaining().is_some_and(|left| left.is_zero()) {
+            last = Error::new(Reason::DeadlineExceeded, "the deadline passed");
+            break;
+        }
+        match ask(adapter, context, request, &candidate).await {
+            Ok((held_back, rest)) => return Ok(Begun { candidate, held_back, rest, failures }),
+            Err(status) => {
+                last = Error::from(&status);
+                let deployment = candidate.deployment.as_str();
+                tracing::info!(deployment, reason = last.reason.as_str(), "a deployment gave no answer");
+                failures += 1;
+                if !last.reason.remedy().fallback {
+                    break;
+                }
+            }
+        }
+    }
+    Err((last, failures))
+}
+
+async fn ask(
+    adapter: &InferenceClient<Channel>,
+    context: &CallContext,
+    request: &GenerateRequest,
+    candidate: &Candidate,
+) -> Result<(Vec<GenerateResponse>, Streaming<GenerateResponse>), Status> {
+    let message = GenerateRequest { model: candidate.model.to_string(), ..request.clone() };
+    let mut request = context.request(message);
+    let deployment = candidate.deployment.parse().map_err(|_| {
+        Status::from(Error::new(Reason::Internal, "the deployment's id cannot be sent as metadata"))
+    })?;
+    request.metadata_mut().insert(DEPLOYMENT, deployment);
+    let mut answer = adapter.clone().generate(request).await?.into_inner();
+    let mut held_back = Vec::new();
+    while held_back.len() < HELD_BACK_MAX {
+        let Some(message) = answer.message().await? else { break };
+        let commits = message.chunks.iter().flat_map(|chunk| &chunk.choices).any(has_content);
+        held_back.push(message);
+        if commits {
+            break;
+        }
+    }
+    Ok((held_back, answer))
+}
+
+/// Whether a caller has something of the answer in hand once it has this.
+fn has_content(choice: &Choice) -> bool {
+    let filled = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    choice.finish_reason.is_some()
+        || choice.delta.as_ref().is_some_and(|delta| {
+            filled(&delta.content)
+                || filled(&delta.refusal)
+                || filled(&delta.reasoning)
+                || !delta.tool_calls.is_empty()
+                || !delta.extensions.is_empty()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_proto::inference::v1::{Delta, ToolCall};
+
+    use super::*;
+
+    #[test]
+    fn roles_and_empty_deltas_do_not_commit_content_does() {
+        let choice = |delta| Choice { delta: Some(delta), ..Choice::default() };
+        let role = Delta { role: Some("assistant".into()), content: Some(String::new()), ..Delta::default() };
+        assert!(!has_content(&choice(role)));
+        assert!(!has_content(&Choice::default()));
+        for delta in [
+            Delta { content: Some("x".into()), ..Delta::default() },
+            Delta { reasoning: Some("x".into()), ..Delta::default() },
+            Delta { refusal: Some("x".into()), ..Delta::default() },
+            Delta { tool_calls: vec![ToolCall::default()], ..Delta::default() },
+        ] {
+            assert!(has_content(&choice(delta)));
+        }
+        assert!(has_content(&Choice { finish_reason: Some("stop".into()), ..Choice::default() }));
+    }
+}

@@ -1,0 +1,249 @@
+//! The router's configuration: `[router]` and `[[models]]`.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use penstock_chassis::config::{Document, Section};
+
+/// Where the services are that the router calls, as `http://host:port[,host:port…]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// `router.auth`
+    pub auth: String,
+    /// `router.rate_limiter`
+    pub rate_limiter: String,
+    /// `router.cache`
+    pub cache: String,
+    /// `router.inference_adapter`
+    pub inference_adapter: String,
+}
+
+/// Which answers may come from the cache if the caller says nothing about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheMode {
+    /// Only those of requests with temperature 0 or a seed.
+    Deterministic,
+    /// All.
+    All,
+    /// None, whatever the caller says.
+    Off,
+}
+
+/// What happens to requests while the rate-limiter cannot be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimiterFailure {
+    /// They pass, and are counted.
+    Open,
+    /// They are refused.
+    Closed,
+}
+
+/// The router's configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where the services are.
+    pub endpoints: Endpoints,
+    /// Which answers may come from the cache.
+    pub cache_mode: CacheMode,
+    /// What happens without the rate-limiter.
+    pub limiter_failure: LimiterFailure,
+    /// How long auth may take.
+    pub auth_timeout: Duration,
+    /// How long the rate-limiter may take.
+    pub limiter_timeout: Duration,
+    /// How long the cache may take before it counts as a miss.
+    pub cache_timeout: Duration,
+    /// Tokens to reserve for the answer of a request that sets no maximum.
+    pub default_completion_tokens: u64,
+    /// Most deployments asked for one request.
+    pub attempts: usize,
+    /// The models; without any, every deployment is offered under the name of its model.
+    pub models: Vec<ModelConfig>,
+}
+
+/// A model that callers may ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// Its name.
+    pub name: String,
+    /// Other names that it answers to.
+    pub aliases: Vec<String>,
+    /// Where it runs.
+    pub deployments: Vec<Target>,
+    /// Models asked instead, in this order, if no deployment of this one gives an answer.
+    pub fallbacks: Vec<String>,
+}
+
+/// A deployment of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// Id of the deployment.
+    pub id: String,
+    /// Share of the traffic among targets of the same priority.
+    pub weight: f64,
+    /// Lower is asked first.
+    pub priority: u64,
+}
+
+impl Config {
+    /// Reads `[router]` and `[[models]]`. `deployments` are the ids that exist.
+    pub fn read(section: &mut Section, document: &mut Document, deployments: &[String]) -> Self {
+        let milliseconds = Duration::from_millis;
+        let timeouts = milliseconds(1)..=Duration::from_secs(60);
+        let local = |port: u16| format!("http://127.0.0.1:{port}");
+        Self {
+            endpoints: Endpoints {
+                auth: section.string("auth").unwrap_or_else(|| local(4002)),
+                rate_limiter: section.string("rate_limiter").unwrap_or_else(|| local(4003)),
+                cache: section.string("cache").unwrap_or_else(|| local(4004)),
+                inference_adapter: section.string("inference_adapter").unwrap_or_else(|| local(4005)),
+            },
+            cache_mode: section.choice(
+                "cache_mode",
+                &[
+                    ("deterministic", CacheMode::Deterministic),
+                    ("all", CacheMode::All),
+                    ("off", CacheMode::Off),
+                ],
+                CacheMode::Deterministic,
+            ),
+            limiter_failure: section.choice(
+                "limiter_failure",
+                &[("open", LimiterFailure::Open), ("closed", LimiterFailure::Closed)],
+                LimiterFailure::Open,
+            ),
+            // Long enough for a restart of the callee and the channel's second attempt.
+            auth_timeout: section.duration("auth_timeout", milliseconds(2000), timeouts.clone()),
+            // Side calls have small budgets: they must not cost more than they are worth.
+            limiter_timeout: section.duration("limiter_timeout", milliseconds(500), timeouts.clone()),
+            cache_timeout: section.duration("cache_timeout", milliseconds(100), timeouts),
+            // A short answer: what is used beyond it is charged when it is known.
+            default_completion_tokens: section.integer("default_completion_tokens", 256, 0..=1_000_000),
+            // One deployment and three others: beyond that an answer would come too late anyway.
+            attempts: usize::try_from(section.integer("attempts", 4, 1..=100)).unwrap_or(4),
+            models: read_models(document, deployments),
+        }
+    }
+}
+
+fn read_models(document: &mut Document, deployments: &[String]) -> Vec<ModelConfig> {
+    let mut sections = document.sections("models");
+    let models: Vec<_> = sections.iter_mut().map(|section| read_model(section, deployments)).collect();
+    let mut names = HashSet::new();
+    for (section, model) in sections.iter().zip(&models) {
+        for (key, name) in
+            std::iter::once(("name", &model.name)).chain(model.aliases.iter().map(|alias| ("aliases", alias)))
+        {
+            if !name.is_empty() && !names.insert(name.clone()) {
+                section.mistake(key, format!("\"{name}\" is the name of another model already"));
+            }
+        }
+    }
+    for (section, model) in sections.iter().zip(&models) {
+        check_fallbacks(section, model, &models);
+    }
+    models
+}
+
+fn read_model(section: &mut Section, deployments: &[String]) -> ModelConfig {
+    let name = section.required_string("name");
+    let mut targets = Vec::new();
+    for mut target in section.tables_or_strings("deployments", "id") {
+        let id = target.required_string("id");
+        if !id.is_empty() && !deployments.contains(&id) {
+            target.mistake("id", format!("\"{id}\" is not the id of a deployment"));
+        }
+        let weight = target.float("weight", 1.0, 0.0..=1e6);
+        let priority = target.integer("priority", 1, 0..=1000);
+        targets.push(Target { id, weight, priority });
+    }
+    if targets.is_empty() {
+        section.mistake("deployments", "must name at least one deployment");
+    }
+    section.choice("strategy", &[("weighted", ())], ());
+    ModelConfig {
+        name,
+        aliases: section.strings("aliases"),
+        deployments: targets,
+        fallbacks: section.strings("fallbacks"),
+    }
+}
+
+fn check_fallbacks(section: &Section, model: &ModelConfig, models: &[ModelConfig]) {
+    let by_name: HashMap<_, _> = models.iter().map(|model| (model.name.as_str(), model)).collect();
+    for fallback in &model.fallbacks {
+        if fallback == &model.name {
+            section.mistake("fallbacks", format!("\"{fallback}\" is the model itself"));
+        } else if !by_name.contains_key(fallback.as_str()) {
+            section.mistake("fallbacks", format!("\"{fallback}\" is not the name of a model"));
+        } else if reaches(fallback, &model.name, &by_name, &mut HashSet::new()) {
+            section.mistake("fallbacks", format!("\"{fallback}\" falls back to \"{}\" itself", model.name));
+        }
+    }
+}
+
+fn reaches<'a>(
+    from: &'a str,
+    to: &str,
+    models: &HashMap<&'a str, &'a ModelConfig>,
+    seen: &mut HashSet<&'a str>,
+) -> bool {
+    from == to
+        || seen.insert(from)
+            && models
+                .get(from)
+                .is_some_and(|model| model.fallbacks.iter().any(|next| reaches(next, to, models, seen)))
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_chassis::config::Environment;
+
+    use super::*;
+
+    fn read(text: &str) -> (Config, Vec<String>) {
+        let mut document = Document::parse(Some(text), Environment::default()).unwrap();
+        let mut section = document.section("router");
+        let config = Config::read(&mut section, &mut document, &["a".into(), "b".into()]);
+        drop(section);
+        let mistakes = document.finish().err().map_or_else(Vec::new, |mistakes| mistakes.0);
+        (config, mistakes.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn deployments_are_ids_or_tables() {
+        let text = "[[models]]\nname='m'\ndeployments=['a', {id='b', weight=2, priority=3}]";
+        let (config, mistakes) = read(text);
+        assert_eq!(mistakes, Vec::<String>::new());
+        assert_eq!(
+            config.models[0].deployments,
+            [
+                Target { id: "a".into(), weight: 1.0, priority: 1 },
+                Target { id: "b".into(), weight: 2.0, priority: 3 },
+            ]
+        );
+    }
+
+    #[test]
+    fn every_mistake_in_models_is_named() {
+        let text = "[[models]]\nname='m'\naliases=['x']\ndeployments=['z']\nfallbacks=['n', 'gone']\n\
+                    [[models]]\nname='n'\naliases=['m']\ndeployments=['a']\nfallbacks=['m']\n\
+                    [[models]]\ndeployments=[]\nstrategy='guess'\n";
+        let (_, mistakes) = read(text);
+        assert_eq!(
+            mistakes,
+            [
+                "line 4: models[0].deployments[0].id: \"z\" is not the id of a deployment",
+                "line 5: models[0].fallbacks: \"n\" falls back to \"m\" itself",
+                "line 5: models[0].fallbacks: \"gone\" is not the name of a model",
+                "line 8: models[1].aliases: \"m\" is the name of another model already",
+                "line 10: models[1].fallbacks: \"m\" falls back to \"n\" itself",
+                "line 11: models[2].name: is required",
+                "line 12: models[2].deployments: must name at least one deployment",
+                "line 13: models[2].strategy: is \"guess\"; must be one of \"weighted\"",
+            ]
+        );
+    }
+}

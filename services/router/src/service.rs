@@ -1,0 +1,301 @@
+//! The `Inference` service with policy: authenticate → authorise → validate → reserve ∥ look up → ask.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use penstock_chassis::{CallContext, Channel, Chassis, MESSAGE_MAX_BYTES};
+use penstock_proto::{
+    Error, Reason, Violation,
+    auth::v1::Principal,
+    cache::v1::{Entry, EntryKey, LookupRequest, cache_client::CacheClient},
+    fingerprint::fingerprint,
+    inference::v1::{
+        GenerateRequest, ListModelsRequest, ListModelsResponse, Model as ModelMessage,
+        inference_client::InferenceClient, inference_server::Inference,
+    },
+    metadata,
+    ratelimit::v1::{ReserveRequest, ReserveResponse, Subject, rate_limiter_client::RateLimiterClient},
+    validate,
+};
+use prometheus_client::metrics::counter::Counter;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status, metadata::MetadataMap};
+
+use crate::{
+    Channels,
+    accounting::{Account, Accounting, BYPASS, BYTES_PER_TOKEN, MISS},
+    admitted::Admitted,
+    answer::Answer,
+    cache_policy::{Directives, Plan},
+    config::{Config, LimiterFailure},
+    deployments,
+    principals::{Principals, may_use},
+    registry::{Model, Registry},
+};
+
+/// Scope of a key that may call models.
+const INFERENCE: &str = "inference";
+/// When to come back after a 503 that says nothing better.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The router.
+#[derive(Debug)]
+pub(crate) struct Router {
+    config: Config,
+    principals: Principals,
+    registry: Arc<ArcSwap<Registry>>,
+    limiter: RateLimiterClient<Channel>,
+    cache: CacheClient<Channel>,
+    adapter: InferenceClient<Channel>,
+    accounting: Accounting,
+    unlimited: Counter,
+    since: i64,
+}
+
+impl Router {
+    pub(crate) fn start(config: Config, channels: &Channels, chassis: &Chassis) -> Self {
+        let unlimited = Counter::default();
+        chassis.metrics.register(|registry| {
+            let help = "Requests that passed because the rate-limiter could not be asked";
+            registry.register("penstock_unlimited", help, unlimited.clone());
+        });
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Self {
+            principals: Principals::start(&channels.auth, config.auth_timeout, &chassis.tasks),
+            registry: deployments::follow(&channels.inference_adapter, config.models.clone(), chassis),
+            limiter: RateLimiterClient::new(channels.rate_limiter.clone()),
+            cache: CacheClient::new(channels.cache.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES),
+            adapter: InferenceClient::new(channels.inference_adapter.clone())
+                .max_decoding_message_size(MESSAGE_MAX_BYTES),
+            accounting: Accounting::start(&channels.rate_limiter, &channels.cache, chassis),
+            unlimited,
+            since: i64::try_from(since).unwrap_or_default(),
+            config,
+        }
+    }
+
+    async fn principal(
+        &self,
+        context: &CallContext,
+        metadata: &MetadataMap,
+    ) -> Result<Arc<Principal>, Status> {
+        let principal = self.principals.of(context, metadata).await?;
+        if principal.scopes.iter().any(|scope| scope == INFERENCE) {
+            Ok(principal)
+        } else {
+            Err(Error::new(Reason::PermissionDenied, "the API key lacks the scope `inference`").into())
+        }
+    }
+
+    /// Takes the request's share out of every limit that applies.
+    async fn reserve(
+        &self,
+        context: &CallContext,
+        principal: &Principal,
+        model: &Model,
+        tokens: u64,
+    ) -> Result<ReserveResponse, Status> {
+        let subject = Subject {
+            key_id: principal.key_id.clone(),
+            tenant: principal.tenant.clone(),
+            model: model.name.to_string(),
+            key_limits: principal.limits.clone(),
+        };
+        let request = ReserveRequest { subject: Some(subject), tokens };
+        let request = context.with_timeout(self.config.limiter_timeout).request(request);
+        let status = match self.limiter.clone().reserve(request).await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) => status,
+        };
+        let reason = Error::from(&status).reason;
+        match (reason, self.config.limiter_failure) {
+            (Reason::RateLimitExceeded | Reason::RequestExceedsLimit, _) => Err(status),
+            (_, LimiterFailure::Open) => {
+                self.unlimited.inc();
+                tracing::warn!(
+                    reason = reason.as_str(),
+                    "the rate-limiter cannot be asked: the request passes"
+                );
+                Ok(ReserveResponse::default())
+            }
+            (_, LimiterFailure::Closed) => {
+                Err(Error::new(Reason::ServiceUnavailable, "the rate-limiter cannot be asked")
+                    .with_retry_after(RETRY_AFTER)
+                    .into())
+            }
+        }
+    }
+
+    /// The answer that is known already. A cache that cannot be asked is a cache that does not know.
+    async fn look_up(&self, context: &CallContext, key: Option<&EntryKey>, plan: &Plan) -> Option<Entry> {
+        let key = key.filter(|_| plan.look_up)?.clone();
+        let max_age = plan.max_age.and_then(|age| age.try_into().ok());
+        let request = LookupRequest { key: Some(key), max_age };
+        let request = context.with_timeout(self.config.cache_timeout).request(request);
+        match self.cache.clone().lookup(request).await {
+            Ok(answer) => answer.into_inner().entry,
+            Err(status) => {
+                tracing::debug!(code = %status.code(), "the cache cannot be asked");
+                None
+            }
+        }
+    }
+
+    fn list(&self, principal: &Principal) -> Vec<ModelMessage> {
+        let registry = self.registry.load();
+        let allowed = registry.models().filter(|model| {
+            std::iter::once(&*model.name)
+                .chain(model.aliases.iter().map(String::as_str))
+                .any(|name| may_use(principal, name, &model.name))
+        });
+        allowed.map(|model| self.describe(model)).collect()
+    }
+
+    fn describe(&self, model: &Model) -> ModelMessage {
+        ModelMessage {
+            id: model.name.to_string(),
+            created: self.since,
+            owned_by: model.owned_by.clone(),
+            aliases: model.aliases.clone(),
+        }
+    }
+}
+
+/// The model that a caller asks for, if the caller may use it.
+fn authorised<'a>(registry: &'a Registry, principal: &Principal, asked: &str) -> Result<&'a Model, Error> {
+    let Some(model) = registry.resolve(asked) else {
+        return Err(Error::new(Reason::ModelNotFound, format!("the model `{asked}` does not exist")));
+    };
+    if may_use(principal, asked, &model.name) {
+        Ok(model)
+    } else {
+        let message = format!("the API key may not use the model `{asked}`");
+        Err(Error::new(Reason::ModelNotAllowed, message))
+    }
+}
+
+/// Tokens to reserve: the prompt by its size, the answers by what they may hold at most.
+fn estimate(request: &GenerateRequest, default_completion_tokens: u64) -> (u64, u64) {
+    let prompt =
+        request.input.as_ref().map_or(0, |input| input.encoded_len()).div_ceil(BYTES_PER_TOKEN) as u64;
+    let most = request.max_completion_tokens.or(request.max_tokens);
+    let each = most.and_then(|most| u64::try_from(most).ok()).unwrap_or(default_completion_tokens);
+    let choices = request.n.and_then(|n| u64::try_from(n).ok()).unwrap_or(1);
+    (prompt, each.saturating_mul(choices))
+}
+
+#[tonic::async_trait]
+impl Inference for Router {
+    type GenerateStream = Answer;
+
+    async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<Answer>, Status> {
+        let started = Instant::now();
+        let context = CallContext::of(&request);
+        let (caller, _, mut request) = request.into_parts();
+        let principal = self.principal(&context, &caller).await?;
+        let violations = validate::generate_request(&request);
+        if !violations.is_empty() {
+            return Err(Error::invalid(violations).into());
+        }
+        let registry = self.registry.load_full();
+        let model = authorised(&registry, &principal, &request.model)?;
+        request.model = model.name.to_string();
+
+        let plan = Directives::of(&caller)?.plan(self.config.cache_mode, &request);
+        let key = plan.is_used().then(|| EntryKey {
+            tenant: principal.tenant.clone(),
+            fingerprint: fingerprint(&request).to_vec().into(),
+        });
+        let (prompt_tokens, answer_tokens) = estimate(&request, self.config.default_completion_tokens);
+        let (reserved, found) = tokio::join!(
+            self.reserve(&context, &principal, model, prompt_tokens.saturating_add(answer_tokens)),
+            self.look_up(&context, key.as_ref(), &plan),
+        );
+        let reserved = reserved?;
+        let record = self.accounting.record(Account {
+            context: context.clone(),
+            principal: Arc::clone(&principal),
+            model: Arc::clone(&model.name),
+            deployment: String::new(),
+            stream: request.stream,
+            cache: if plan.look_up { MISS } else { BYPASS },
+            fallbacks: 0,
+            reservation: reserved.reservation_id,
+            prompt_tokens,
+            delivered_bytes: 0,
+            usage: None,
+            outcome: None,
+            key: key.filter(|_| plan.store),
+            answer: None,
+            started,
+            first_content_after: None,
+        });
+        let admitted = Admitted { context, request, plan, limits: reserved.limits, record };
+        if let Some(Entry { answer: Some(answer), age }) = found {
+            return Ok(admitted.replay(&answer, age.map_or(0, |age| age.seconds)));
+        }
+        let allowed = |model: &Model| may_use(&principal, &model.name, &model.name);
+        let candidates = registry.candidates(model, allowed, fastrand::f64);
+        admitted.ask(&self.adapter, candidates, self.config.attempts).await
+    }
+
+    async fn list_models(
+        &self,
+        request: Request<ListModelsRequest>,
+    ) -> Result<Response<ListModelsResponse>, Status> {
+        let context = CallContext::of(&request);
+        let (caller, _, request) = request.into_parts();
+        let principal = self.principal(&context, &caller).await?;
+        let Some(asked) = request.model else {
+            return Ok(Response::new(ListModelsResponse { models: self.list(&principal) }));
+        };
+        // One and the same answer for a model that is not there and one that is not for this caller.
+        let registry = self.registry.load();
+        let asked: String = asked.chars().take(256).collect();
+        let model = authorised(&registry, &principal, &asked)
+            .map_err(|_| Error::new(Reason::ModelNotFound, format!("the model `{asked}` does not exist")))?;
+        Ok(Response::new(ListModelsResponse { models: vec![self.describe(model)] }))
+    }
+}
+
+impl Directives {
+    /// The cache directives of a call.
+    fn of(caller: &MetadataMap) -> Result<Self, Status> {
+        let Some(value) = caller.get(metadata::CACHE_CONTROL) else { return Ok(Self::default()) };
+        let parsed = value.to_str().ok().and_then(Self::parse);
+        parsed.ok_or_else(|| {
+            let message = "must be directives such as `no-store` or `max-age=60`";
+            Error::invalid(vec![Violation::new(metadata::CACHE_CONTROL, message)]).into()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_proto::inference::v1::{ChatInput, Message, generate_request::Input, message::Content};
+
+    use super::*;
+
+    #[test]
+    fn the_estimate_is_the_prompts_size_and_what_the_answers_may_hold() {
+        let message = Message {
+            role: "user".into(),
+            content: Some(Content::Text("x".repeat(4000))),
+            ..Message::default()
+        };
+        let request = GenerateRequest {
+            input: Some(Input::Chat(ChatInput { messages: vec![message] })),
+            ..GenerateRequest::default()
+        };
+        let (prompt, answer) = estimate(&request, 256);
+        assert!((1000..1020).contains(&prompt), "{prompt}");
+        assert_eq!(answer, 256);
+        let bounded = GenerateRequest { max_tokens: Some(10), n: Some(3), ..request.clone() };
+        assert_eq!(estimate(&bounded, 256).1, 30);
+        let absurd = GenerateRequest { max_completion_tokens: Some(i64::MAX), n: Some(128), ..request };
+        assert_eq!(estimate(&absurd, 256).1, u64::MAX);
+    }
+}
