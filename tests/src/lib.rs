@@ -41,16 +41,16 @@ macro_rules! both {
             use super::*;
 
             $(#[doc = $doc])*
-            async fn run($topology: $crate::Topology) $body
+            async fn run($topology: Topology) $body
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn standalone() {
-                run($crate::Topology::Standalone).await;
+                run(Topology::Standalone).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn mesh() {
-                run($crate::Topology::Mesh).await;
+                run(Topology::Mesh).await;
             }
         }
     };

@@ -285,6 +285,11 @@ impl Mesh {
         for process in self.processes.values() {
             process.terminate();
         }
+        self.ends().await
+    }
+
+    /// Waits for the end of every process, which others have brought about, and says how each ended.
+    pub async fn ends(&mut self) -> Vec<(Service, ExitStatus)> {
         let mut ends = Vec::new();
         for (service, process) in &mut self.processes {
             ends.push((*service, process.exit().await));

@@ -10,7 +10,8 @@ use serde_json::json;
 
 /// Two deployments of one model, the second only if the first fails.
 fn two(first: &str, second: &Engine) -> String {
-    let model = "[[models]]\nname = \"test-model\"\ndeployments = [\"first\", { id = \"second\", priority = 2 }]\n";
+    let model =
+        "[[models]]\nname = \"test-model\"\ndeployments = [\"first\", { id = \"second\", priority = 2 }]\n";
     [deployment("first", first), deployment("second", &second.v1()), model.into()].concat()
 }
 
