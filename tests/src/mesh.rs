@@ -202,7 +202,7 @@ impl Mesh {
                     let state = ended.map_or("is not ready".into(), |status| format!("ended: {status}"));
                     panic!("{} {state}\n{}", service.name(), self.everything_said());
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
     }
@@ -327,9 +327,14 @@ impl Mesh {
         crate::bounded::until(what, async || process.said().contains(what).then_some(())).await;
     }
 
+    /// Process ids.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        self.processes.values().map(Process::pid)
+    }
+
     /// Memory of all processes that is in use, in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        self.processes.values().map(|process| resident_bytes(process.pid())).sum()
+        self.pids().map(resident_bytes).sum()
     }
 }
 
