@@ -1,10 +1,14 @@
 //! The documents against the code and the tree: README's table of errors is the table of reasons, its table of
-//! keys has every key of the example, and no document links to what is not there.
+//! keys has every key of the example, the example states the defaults, and no document links to nowhere.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)] // a test's helpers are outside of #[test] functions
 
 use std::{fs, path::Path};
 
+use penstock_chassis::{
+    ServerConfig, ShutdownConfig, TelemetryConfig,
+    config::{Document, Environment},
+};
 use penstock_proto::Reason;
 
 const DOCUMENTS: [&str; 5] =
@@ -66,6 +70,47 @@ fn readme_lists_every_key_of_the_example() {
         assert!(table.iter().any(|row| row.contains(&cell)), "README's table lacks {cell}");
     }
     assert!(keys > 40, "the example was not read as it is written: {keys} keys");
+}
+
+#[test]
+fn the_example_states_the_defaults() {
+    let example = read("penstock.example.toml");
+    let (stated, default) = (settings(Some(&example)), settings(None));
+    for (stated, default) in stated.iter().zip(&default) {
+        assert_eq!(stated, default);
+    }
+}
+
+/// Every setting with a default, as text.
+fn settings(file: Option<&str>) -> Vec<String> {
+    let mut document = Document::parse(file, Environment::default()).unwrap();
+    let environment = Environment::default();
+    let mut settings = vec![
+        format!("{:?}", ShutdownConfig::read(&mut document)),
+        format!("{:?}", TelemetryConfig::read(&mut document)),
+    ];
+    let ports = ["facade", "router", "auth", "rate_limiter", "cache", "inference_adapter"];
+    for (service, port) in ports.into_iter().zip(4000..) {
+        let mut section = document.section(service);
+        settings.push(format!("{service}: {:?}", ServerConfig::read(&mut section, port, port + 5400)));
+        settings.push(match service {
+            "facade" => format!("{:?}", penstock_facade::Config::read(&mut section)),
+            "router" => {
+                let deployments = ["simulated".to_owned()];
+                let mut config = penstock_router::Config::read(&mut section, &mut document, &deployments);
+                // The example has a model, and there is none without a file.
+                config.models.clear();
+                format!("{config:?}")
+            }
+            "auth" => format!("{:?}", penstock_auth::Config::read(&mut section, &environment)),
+            "rate_limiter" => {
+                format!("{:?}", penstock_rate_limiter::Config::read(&mut section, &mut document))
+            }
+            "cache" => format!("{:?}", penstock_cache::Config::read(&mut section)),
+            _ => String::new(),
+        });
+    }
+    settings
 }
 
 #[test]

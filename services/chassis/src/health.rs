@@ -173,8 +173,13 @@ impl Component {
                 component.checked_at = Some(SystemTime::now().into());
             }
         });
-        if before != state && (before != State::Unspecified || state != State::Up) {
-            tracing::warn!(component = self.name, state = state.as_str_name(), detail, "health changed");
+        let name = state.as_str_name().trim_start_matches("STATE_");
+        match (before, state) {
+            _ if before == state => {}
+            // The first word that all is well is no news.
+            (State::Unspecified, State::Up) => {}
+            (_, State::Up) => tracing::info!(component = self.name, state = name, "health changed"),
+            _ => tracing::warn!(component = self.name, state = name, detail, "health changed"),
         }
     }
 }

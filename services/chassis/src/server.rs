@@ -63,7 +63,7 @@ impl ServerConfig {
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} ({key}): {source}{remedy}")]
+#[error("cannot listen on {address} ({key}){remedy}")]
 pub struct ListenError {
     address: SocketAddr,
     key: &'static str,

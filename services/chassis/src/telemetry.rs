@@ -1,6 +1,6 @@
 //! Logs, and traces by OTLP if an endpoint is set. Logs go to standard error: a line for a person, or JSON.
 
-use std::time::Duration;
+use std::{io::IsTerminal as _, time::Duration};
 
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
@@ -58,7 +58,8 @@ impl TelemetryConfig {
         let logs = if self.json {
             logs.json().flatten_event(true).with_span_list(false).boxed()
         } else {
-            logs.compact().with_target(false).boxed()
+            // Colours are for a person at a terminal, not for a file.
+            logs.compact().with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed()
         };
         let provider =
             self.otlp_endpoint.as_deref().map(|endpoint| provider(endpoint, service)).transpose()?;

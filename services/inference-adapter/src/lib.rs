@@ -1,1 +1,66 @@
-//! x
+//! The inference-adapter: puts requests of the contract to engines, each in its dialect, and engines' answers
+//! into the contract. Knows deployments, not models: where an engine is, how it is spoken to, how it does.
+//! Invariants: an answer ends with OK only if it is whole; dropping a call stops its engine; nothing of an
+//! engine's text or a caller's credential goes where it does not belong. Deliberately not here: authentication,
+//! limits, cache, retries, fallback, the choice among deployments. All that is the router's.
+
+mod answer;
+mod config;
+mod discovery;
+mod engine;
+mod error;
+mod evidence;
+mod fleet;
+mod foundry;
+mod frames;
+mod json;
+mod metrics;
+mod service;
+mod upstream;
+
+use penstock_chassis::{Chassis, MESSAGE_MAX_BYTES};
+use penstock_proto::{
+    adapter::v1::deployments_server::DeploymentsServer, inference::v1::inference_server::InferenceServer,
+};
+use tonic::service::Routes;
+
+pub use config::Config;
+pub use error::{Error, Fault};
+
+use crate::{
+    discovery::Discovery,
+    fleet::Fleet,
+    foundry::Foundry,
+    metrics::EngineMetrics,
+    service::Service,
+    upstream::{Http, unix_now},
+};
+
+/// Starts the adapter: `inference.v1.Inference` without policy, and `adapter.v1.Deployments`.
+///
+/// Without configured deployments it first looks for engines, for at most a quarter of a second.
+///
+/// # Errors
+/// The HTTP client cannot be built.
+pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
+    let metrics = EngineMetrics::register(&chassis.metrics);
+    let foundry = Foundry {
+        http: Http::new(config.limits, config.needs_tls())?,
+        health: chassis.health.clone(),
+        metrics: metrics.clone(),
+        max_in_flight: config.max_streams_per_deployment,
+    };
+    let fleet =
+        Fleet::new(config.deployments.into_iter().filter_map(|one| foundry.configured(one)).collect());
+    let discovery = Discovery {
+        places: config.discover,
+        interval: config.discovery_interval,
+        timeout: config.probe_timeout,
+        foundry,
+        fleet: fleet.clone(),
+    };
+    discovery.start(&chassis.tasks).await;
+    let service = Service { fleet, metrics, tasks: chassis.tasks.clone(), created: unix_now() };
+    let inference = InferenceServer::new(service.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES);
+    Ok(Routes::new(inference).add_service(DeploymentsServer::new(service)))
+}

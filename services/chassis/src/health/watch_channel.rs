@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use penstock_proto::status::v1::{GetRequest, Report, State, status_client::StatusClient};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep};
 
 use super::Health;
 use crate::{CallContext, Channel, Tasks};
 
 /// How often a service is asked: often enough that a loss shows within seconds, rare enough to cost nothing.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// How often one is asked that is not well: a start or a recovery should show at once.
+const INTERVAL_NOT_WELL: Duration = Duration::from_millis(250);
 /// How long an answer may take before the service counts as lost.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -20,23 +22,22 @@ impl Health {
         let mut client = StatusClient::new(channel.clone());
         let stopping = tasks.stopping();
         let checks = async move {
-            let mut ticks = interval(INTERVAL);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
-                ticks.tick().await;
                 let call = CallContext::background(TIMEOUT);
                 let started = Instant::now();
                 let answer = client.get(call.request(GetRequest {})).await;
                 let latency = Some(started.elapsed());
                 let report = answer.map(|answer| answer.into_inner().report.unwrap_or_default());
+                let well = report.as_ref().is_ok_and(|report| report.state() == State::Up);
                 match report {
-                    Ok(report) if report.state() == State::Up => component.up(latency),
+                    Ok(_) if well => component.up(latency),
                     Ok(report) if report.state() == State::Degraded => {
                         component.degraded(what_ails(&report), latency);
                     }
                     Ok(report) => component.down(what_ails(&report), latency),
                     Err(status) => component.down(format!("cannot be asked: {}", status.code()), latency),
                 }
+                sleep(if well { INTERVAL } else { INTERVAL_NOT_WELL }).await;
             }
         };
         tasks.spawn("health check", async move {

@@ -1,0 +1,86 @@
+//! Tests of the configuration.
+
+use penstock_chassis::config::Environment;
+
+use super::*;
+
+fn read(text: Option<&str>, environment: &[(&str, &str)]) -> (Config, Vec<String>) {
+    let mut document = Document::parse(text, Environment::of(environment.iter().copied())).unwrap();
+    let mut section = document.section("inference_adapter");
+    let config = Config::read(&mut section, &mut document);
+    drop(section);
+    let mistakes = document.finish().err().map_or_else(Vec::new, |mistakes| mistakes.0);
+    (config, mistakes.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn without_a_file_engines_are_looked_for_and_the_simulated_one_is_there() {
+    let (config, mistakes) = read(None, &[]);
+    assert_eq!(mistakes, Vec::<String>::new());
+    assert_eq!(config.discover.len(), 5);
+    assert_eq!(config.discover[0].kind, Kind::Ollama);
+    assert!(config.discover[1..].iter().all(|place| place.kind == Kind::OpenAi));
+    assert_eq!(config.deployments[0].id, SIMULATED);
+}
+
+#[test]
+fn places_to_look_at_can_be_set() {
+    let places = "ollama+http://127.0.0.1:5, http://127.0.0.1:6";
+    let (config, _) = read(None, &[("PENSTOCK_INFERENCE_ADAPTER__DISCOVER", places)]);
+    let kinds: Vec<_> = config.discover.iter().map(|place| (place.kind, place.endpoint.port())).collect();
+    assert_eq!(kinds, [(Kind::Ollama, Some(5)), (Kind::OpenAi, Some(6))]);
+}
+
+#[test]
+fn with_a_file_nothing_is_guessed() {
+    let (config, mistakes) = read(Some(""), &[]);
+    assert!(config.discover.is_empty() && config.deployments.is_empty() && mistakes.is_empty());
+    let (config, _) = read(Some("[inference_adapter]\ndiscover = ['http://gpu:8000']"), &[]);
+    assert_eq!((config.discover.len(), config.deployments.len()), (1, 0), "named is not guessed");
+}
+
+#[test]
+fn h1_every_mistake_has_its_line() {
+    let text = "
+[[deployments]]
+id = 'a'
+engine = 'openai'
+model = 'm'
+endpoint = 'http://user:hunter2@host/v1'
+[[deployments]]
+id = 'a'
+engine = 'simulated'
+endpoint = 'http://x'
+tokens_per_second = 0
+[[deployments]]
+engine = 'vlm'
+endpoint = 'gpu:8000'
+[[deployments]]
+id = 'a'
+engine = 'ollama'
+model = 'm'
+api_key_env = 'NOT_SET'
+endpoint = 'http://ok'
+";
+    let (_, mistakes) = read(Some(text), &[]);
+    assert_eq!(
+        mistakes,
+        [
+            "line 6: deployments[0].endpoint: must not hold a user or a password; use api_key_env",
+            "line 10: deployments[1].endpoint: is not for the simulated engine",
+            "line 11: deployments[1].tokens_per_second: must be from 0.1 to 1000000",
+            "line 12: deployments[2].id: is required",
+            "line 12: deployments[2].model: is required",
+            "line 13: deployments[2].engine: is \"vlm\"; must be one of \"openai\", \"ollama\", \"simulated\"",
+            "line 14: deployments[2].endpoint: must be a URL such as \"http://gpu-a:8000/v1\"",
+            "line 16: deployments[3].id: is \"a\", which another deployment has already",
+            "line 19: deployments[3].api_key_env: names the environment variable NOT_SET, which is not set",
+        ]
+    );
+}
+
+#[test]
+fn a_deployment_without_endpoint_is_told_so_once() {
+    let (_, mistakes) = read(Some("[[deployments]]\nid = 'a'\nengine = 'openai'\nmodel = 'm'"), &[]);
+    assert_eq!(mistakes, ["line 1: deployments[0].endpoint: is required"]);
+}

@@ -1,0 +1,177 @@
+//! Golden translations of the dialect.
+
+use penstock_proto::{
+    Reason,
+    inference::v1::{
+        ChatInput, ContentPart, ContentParts, Extension, FunctionCall, FunctionTool, ImageUrl, Message,
+        StopList, StopSequences, StreamOptions, Tool, ToolCall, generate_request::Input, message::Content,
+        stop_sequences::Kind,
+    },
+};
+
+use super::*;
+
+fn extension(name: &str, json: &str) -> Extension {
+    Extension { name: name.into(), json: json.into() }
+}
+
+fn text(role: &str, text: &str) -> Message {
+    Message { role: role.into(), content: Some(Content::Text(text.into())), ..Message::default() }
+}
+
+fn target() -> Target {
+    Target {
+        deployment: "d".into(),
+        endpoint: "http://127.0.0.1:1".parse().unwrap(),
+        model: "engine/model".into(),
+        context_tokens: None,
+        authorization: None,
+    }
+}
+
+fn encode(request: &GenerateRequest) -> Result<String, Vec<Violation>> {
+    OpenAi::encode(request, &target()).map(|json| String::from_utf8(json).unwrap())
+}
+
+fn everything() -> GenerateRequest {
+    let parts = ContentParts {
+        parts: vec![
+            ContentPart { r#type: "text".into(), text: Some("look 🦀".into()), ..ContentPart::default() },
+            ContentPart {
+                r#type: "image_url".into(),
+                image_url: Some(ImageUrl {
+                    url: "data:image/png;base64,AA==".into(),
+                    detail: Some("low".into()),
+                    extensions: vec![],
+                }),
+                extensions: vec![extension("cache_control", r#"{"type":"ephemeral"}"#)],
+                ..ContentPart::default()
+            },
+        ],
+    };
+    let call = ToolCall {
+        id: Some("call_1".into()),
+        r#type: Some("function".into()),
+        function: Some(FunctionCall {
+            name: Some("f".into()),
+            arguments: Some(r#"{"a":1}"#.into()),
+            extensions: vec![],
+        }),
+        ..ToolCall::default()
+    };
+    let function = FunctionTool {
+        name: "f".into(),
+        parameters_json: Some(r#"{ "type": "object" }"#.into()),
+        strict: Some(true),
+        ..FunctionTool::default()
+    };
+    GenerateRequest {
+        model: "asked".into(),
+        input: Some(Input::Chat(ChatInput {
+            messages: vec![
+                text("system", "be\u{0}\n\"brief\""),
+                Message { role: "user".into(), content: Some(Content::Parts(parts)), ..Message::default() },
+                Message {
+                    role: "assistant".into(),
+                    tool_calls: vec![call],
+                    reasoning: Some("hm".into()),
+                    ..Message::default()
+                },
+                Message { tool_call_id: Some("call_1".into()), ..text("tool", "42") },
+            ],
+        })),
+        stream: true,
+        stream_options: Some(StreamOptions {
+            include_usage: Some(false),
+            extensions: vec![extension("include_obfuscation", "false")],
+        }),
+        temperature: Some(0.1),
+        seed: Some(-9_007_199_254_740_993),
+        stop: Some(StopSequences { kind: Some(Kind::List(StopList { values: vec!["x".into()] })) }),
+        tools: vec![Tool { r#type: "function".into(), function: Some(function), extensions: vec![] }],
+        tool_choice_json: Some(r#""auto""#.into()),
+        extensions: vec![
+            extension("top_k", "40"),
+            extension("chat_template_kwargs", r#"{"enable_thinking": false}"#),
+        ],
+        ..GenerateRequest::default()
+    }
+}
+
+#[test]
+fn a_request_is_written_whole() {
+    let golden = concat!(
+        r#"{"model":"engine/model","messages":[{"role":"system","content":"be\u0000\n\"brief\""},"#,
+        r#"{"role":"user","content":[{"type":"text","text":"look 🦀"},{"type":"image_url","image_url":"#,
+        r#"{"url":"data:image/png;base64,AA==","detail":"low"},"cache_control":{"type":"ephemeral"}}]},"#,
+        r#"{"role":"assistant","content":null,"tool_calls":[{"id":"call_1","type":"function","function":"#,
+        r#"{"name":"f","arguments":"{\"a\":1}"}}],"reasoning_content":"hm"},"#,
+        r#"{"role":"tool","content":"42","tool_call_id":"call_1"}],"stream":true,"#,
+        r#""stream_options":{"include_usage":true,"include_obfuscation":false},"temperature":0.1,"stop":["x"],"#,
+        r#""seed":-9007199254740993,"tools":[{"type":"function","function":{"name":"f","parameters":"#,
+        r#"{ "type": "object" },"strict":true}}],"tool_choice":"auto","top_k":40,"#,
+        r#""chat_template_kwargs":{"enable_thinking": false}}"#,
+    );
+    assert_eq!(encode(&everything()).unwrap(), golden);
+}
+
+#[test]
+fn a7_a8_dangerous_extensions_are_refused_by_name() {
+    let mut request = everything();
+    request.extensions = vec![
+        extension("api_base", r#""http://evil""#),
+        extension("n_discard", "-1"),
+        extension("Model", "1"),
+        extension("top_k", "1,2"),
+    ];
+    let fields: Vec<_> = encode(&request).unwrap_err().into_iter().map(|violation| violation.field).collect();
+    assert_eq!(fields, ["api_base", "n_discard", "Model", "top_k"]);
+}
+
+#[test]
+fn a_chunk_is_read_with_everything_in_it() {
+    let json = r#"{"id":"c1","object":"chat.completion.chunk","created":5,"model":"path","system_fingerprint":"fp",
+        "choices":[{"index":1,"delta":{"role":"assistant","content":"h\u00e9","reasoning_content":"why","reasoning":"why",
+        "tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{\""}}],"annotations":[1, 2]},
+        "logprobs":{"content": []},"finish_reason":null,"stop_reason":7,"token_ids":null}],
+        "usage":{"prompt_tokens":1.0,"completion_tokens":2,"total_tokens":null,"prompt_tokens_details":{"cached_tokens":1}},"x_y":[ ]}"#;
+    let chunk = OpenAi::plain(json.as_bytes()).unwrap();
+    assert_eq!(
+        (chunk.id.as_str(), chunk.created, chunk.system_fingerprint.as_deref()),
+        ("c1", 5, Some("fp"))
+    );
+    assert_eq!(chunk.extensions, [extension("x_y", "[ ]")]);
+    let choice = &chunk.choices[0];
+    assert_eq!(
+        (choice.index, choice.finish_reason.as_deref(), choice.logprobs_json.as_deref()),
+        (1, None, Some(r#"{"content": []}"#))
+    );
+    assert_eq!(choice.extensions, [extension("stop_reason", "7")]);
+    let delta = choice.delta.as_ref().unwrap();
+    assert_eq!((delta.content.as_deref(), delta.reasoning.as_deref()), (Some("hé"), Some("why")));
+    assert_eq!(delta.extensions, [extension("annotations", "[1, 2]")]);
+    let call = delta.tool_calls[0].function.as_ref().unwrap();
+    assert_eq!((call.name.as_deref(), call.arguments.as_deref()), (Some("f"), Some("{\"")));
+    let usage = chunk.usage.unwrap();
+    assert_eq!((usage.prompt_tokens, usage.completion_tokens, usage.total_tokens), (1, 2, 0));
+    assert_eq!(usage.extensions.len(), 1);
+}
+
+#[test]
+fn c6_errors_and_nonsense_are_told_apart() {
+    let reason = |json: &str| OpenAi::plain(json.as_bytes()).unwrap_err().reason;
+    assert_eq!(reason(r#"{"error":{"message":"boom","code":500}}"#), Reason::EngineFailed);
+    assert_eq!(
+        reason(r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#),
+        Reason::ContextLengthExceeded
+    );
+    assert_eq!(reason(r#"{"error":"boom"}"#), Reason::EngineFailed);
+    assert_eq!(reason(r#"{"object":"error","message":"canary","code":500}"#), Reason::EngineFailed);
+    for nonsense in
+        ["", "<html>", "[]", "1", r#"{"choices":[{"delta":{"content":5}}]}"#, r#"{"choices":[]} trailing"#]
+    {
+        assert_eq!(reason(nonsense), Reason::EngineBadAnswer, "{nonsense}");
+    }
+    assert!(OpenAi::plain(br#"{"choices":[],"error":null}"#).is_ok());
+    assert!(matches!(OpenAi::frame(b"[DONE]"), Ok(Frame::Done)));
+}

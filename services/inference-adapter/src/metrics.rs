@@ -1,0 +1,69 @@
+//! Measures of engines. Labels are deployments' ids: configured or found, never a caller's text (G6).
+
+use std::sync::Arc;
+
+use penstock_chassis::Metrics;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+};
+
+/// Upper edges in seconds, from a loaded small model to one that is loaded from disk.
+const FIRST_TOKEN_EDGES: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    deployment: Arc<str>,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeploymentLabels {
+    deployment: Arc<str>,
+}
+
+/// Measures of engines.
+#[derive(Clone, Debug)]
+pub(crate) struct EngineMetrics {
+    requests: Family<OutcomeLabels, Counter>,
+    first_token: Family<DeploymentLabels, Histogram, fn() -> Histogram>,
+}
+
+impl EngineMetrics {
+    pub(crate) fn register(metrics: &Metrics) -> Self {
+        let this = Self {
+            requests: Family::default(),
+            first_token: Family::new_with_constructor(|| Histogram::new(FIRST_TOKEN_EDGES)),
+        };
+        metrics.register(|registry| {
+            registry.register(
+                "penstock_engine_requests",
+                "Requests put to engines, by deployment and outcome",
+                this.requests.clone(),
+            );
+            registry.register(
+                "penstock_engine_first_token_seconds",
+                "Time from the request to the first token",
+                this.first_token.clone(),
+            );
+        });
+        this
+    }
+
+    /// Counts a request that has ended.
+    pub(crate) fn ended(&self, deployment: &Arc<str>, outcome: &'static str) {
+        let labels = OutcomeLabels { deployment: Arc::clone(deployment), outcome };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    /// The histogram of a deployment.
+    pub(crate) fn first_token(&self, deployment: &Arc<str>) -> Histogram {
+        let labels = DeploymentLabels { deployment: Arc::clone(deployment) };
+        self.first_token.get_or_create(&labels).clone()
+    }
+
+    /// Drops the series of a deployment that is gone.
+    pub(crate) fn forget(&self, deployment: &Arc<str>) {
+        self.first_token.remove(&DeploymentLabels { deployment: Arc::clone(deployment) });
+    }
+}

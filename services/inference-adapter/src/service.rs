@@ -1,0 +1,126 @@
+//! The gRPC face: finds the deployment, puts the request to its engine, and watches the answer go by. No
+//! policy here: that is the router's.
+
+mod call;
+
+use std::{pin::Pin, time::SystemTime};
+
+use futures_util::{Stream, StreamExt as _};
+use penstock_chassis::{CallContext, Tasks};
+use penstock_proto::{
+    adapter::v1::{
+        Deployment as DeploymentReport, ListRequest, ListResponse, WatchRequest, WatchResponse,
+        deployments_server::Deployments,
+    },
+    inference::v1::{
+        GenerateRequest, ListModelsRequest, ListModelsResponse, Model, inference_server::Inference,
+    },
+    metadata::DEPLOYMENT,
+};
+use tokio_stream::wrappers::WatchStream;
+use tonic::{Request, Response, Status};
+
+use self::call::{Call, Observed};
+use crate::{
+    error::Error,
+    fleet::{Deployment, Fleet, Table},
+    metrics::EngineMetrics,
+};
+
+/// Both services of the adapter.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    pub(crate) fleet: Fleet,
+    pub(crate) metrics: EngineMetrics,
+    pub(crate) tasks: Tasks,
+    /// Unix seconds of the start: when the gateway first knew its models.
+    pub(crate) created: i64,
+}
+
+#[tonic::async_trait]
+impl Inference for Service {
+    type GenerateStream = Observed;
+
+    async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<Observed>, Status> {
+        let context = CallContext::of(&request);
+        let (metadata, _, message) = request.into_parts();
+        let chosen = metadata.get(DEPLOYMENT).and_then(|id| id.to_str().ok());
+        let deployment = self.fleet.find(chosen, &message.model)?;
+        let mut call = Call::begin(&deployment, &self.fleet, &self.metrics)?;
+        match deployment.engine.generate(&message, context.request_id()).await {
+            Ok(answer) => Ok(Response::new(Observed::new(answer, call))),
+            Err(error) => {
+                call.end(Err(error.reason()));
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn list_models(
+        &self,
+        request: Request<ListModelsRequest>,
+    ) -> Result<Response<ListModelsResponse>, Status> {
+        let table = self.fleet.table();
+        let asked = request.into_inner().model;
+        let mut models: Vec<Model> =
+            table.all().iter().map(|deployment| self.model(deployment, &table)).collect();
+        if let Some(name) = asked {
+            models.retain(|model| model.id == name || model.aliases.contains(&name));
+            if models.is_empty() {
+                return Err(Error::NoDeployment(name).into());
+            }
+        }
+        models.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(Response::new(ListModelsResponse { models }))
+    }
+}
+
+impl Service {
+    /// A deployment as a model: under its model's name where that is enough to name it, else under its id.
+    fn model(&self, deployment: &Deployment, table: &Table) -> Model {
+        let (id, model) = (deployment.id.to_string(), deployment.model.clone());
+        let (id, aliases) = match table.is_only(deployment) {
+            true if id != model => (model, vec![id]),
+            _ => (id, Vec::new()),
+        };
+        Model { id, created: self.created, owned_by: deployment.dialect.to_owned(), aliases }
+    }
+}
+
+#[tonic::async_trait]
+impl Deployments for Service {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    async fn list(&self, _: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        Ok(Response::new(ListResponse { deployments: reports(&self.fleet.table()) }))
+    }
+
+    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        // An open watch would hold the server at shutdown for ever.
+        let draining = self.tasks.draining().cancelled_owned();
+        let changes = WatchStream::new(self.fleet.subscribe());
+        let stream =
+            changes.map(|table| Ok(WatchResponse { deployments: reports(&table) })).take_until(draining);
+        Ok(Response::new(stream.boxed()))
+    }
+}
+
+fn reports(table: &Table) -> Vec<DeploymentReport> {
+    table.all().iter().map(|deployment| report(deployment)).collect()
+}
+
+fn report(deployment: &Deployment) -> DeploymentReport {
+    let (state, checked_at) = deployment.state();
+    DeploymentReport {
+        id: deployment.id.to_string(),
+        engine: deployment.dialect.to_owned(),
+        model: deployment.model.clone(),
+        discovered: deployment.discovered,
+        state: state.into(),
+        checked_at: checked_at.map(SystemTime::into),
+        in_flight: deployment.in_flight(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,320 @@
+//! HTTP to engines, written once for every dialect: one request, its head, its timeouts, its limits. An engine
+//! is stopped by dropping what is returned here; nothing is ever detached. No redirect is followed, no proxy
+//! is used, an engine's text is never passed on or logged.
+
+mod reading;
+pub(crate) mod status;
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
+};
+use http_body::Body as _;
+use penstock_proto::{
+    Reason,
+    inference::v1::{GenerateRequest, GenerateResponse},
+    metadata::REQUEST_ID,
+};
+use reqwest::{Body, Client, Url};
+use tokio::time::{Instant, timeout_at};
+
+use self::reading::Reading;
+use crate::{
+    answer::Answer,
+    engine::{AnswerStream, Dialect, Engine, Target, url},
+    error::{Error, Fault},
+};
+
+/// Bytes of an error's body that are read to classify it: more is no error message.
+const ERROR_MAX_BYTES: usize = 64 << 10;
+/// Bytes of a check's or a listing's answer: thousands of models fit.
+const LISTING_MAX_BYTES: usize = 4 << 20;
+/// Connections to an engine that are kept for later.
+const POOL_MAX_IDLE: usize = 256;
+/// An idle connection is given up before the engine does: uvicorn, under vLLM and most others, closes after
+/// 5 s, and a request that meets the close is lost.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Times and sizes that bound every call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Until the connection stands.
+    pub(crate) connect_timeout: Duration,
+    /// From the request to the first token of a stream.
+    pub(crate) first_token_timeout: Duration,
+    /// Between tokens of a stream.
+    pub(crate) stall_timeout: Duration,
+    /// From the request to the whole of an answer that is not streamed.
+    pub(crate) answer_timeout: Duration,
+    /// One frame of a stream.
+    pub(crate) frame_max_bytes: usize,
+    /// An answer that is not streamed.
+    pub(crate) answer_max_bytes: usize,
+}
+
+/// The HTTP client of all engines, with the limits. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Http {
+    client: Client,
+    limits: Limits,
+}
+
+impl Http {
+    /// `needs_tls`: some engine is reached over TLS. Only then are the system's certificates read: a container
+    /// for local engines may have none, and they take time at the start.
+    pub(crate) fn new(limits: Limits, needs_tls: bool) -> Result<Self, Error> {
+        // Fails only if another part of the process chose a provider already: as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = if needs_tls { Client::builder() } else { Client::builder().tls_certs_only([]) };
+        let client = builder
+            .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")))
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .tcp_nodelay(true)
+            .connect_timeout(limits.connect_timeout)
+            .pool_max_idle_per_host(POOL_MAX_IDLE)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            // Engines speak HTTP/1.1, and one connection each makes cancellation a close.
+            .http1_only()
+            .build()?;
+        Ok(Self { client, limits })
+    }
+
+    /// Gets a small document.
+    pub(crate) async fn get(
+        &self,
+        url: Url,
+        authorization: Option<&HeaderValue>,
+        timeout: Duration,
+    ) -> Result<Bytes, Fault> {
+        let mut request = self.client.get(url);
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let fetch = async {
+            let response = Response::from(request.send().await.map_err(|error| of_transport(&error))?);
+            if response.status() == StatusCode::OK {
+                return collect(response.into_body(), LISTING_MAX_BYTES).await;
+            }
+            Err(refusal(response).await)
+        };
+        tokio::time::timeout(timeout, fetch).await.unwrap_or_else(|_| Err(silent()))
+    }
+}
+
+/// One model on one engine that is spoken to over HTTP.
+pub(crate) struct Upstream<D> {
+    target: Target,
+    generate: Url,
+    check: Url,
+    http: Http,
+    dialect: PhantomData<D>,
+}
+
+impl<D> fmt::Debug for Upstream<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+impl<D: Dialect> Upstream<D> {
+    pub(crate) fn new(target: Target, http: &Http) -> Self {
+        Self {
+            generate: url::<D>(&target.endpoint, D::GENERATE),
+            check: url::<D>(&target.endpoint, D::CHECK),
+            target,
+            http: http.clone(),
+            dialect: PhantomData,
+        }
+    }
+
+    fn fault(&self, fault: Fault) -> Error {
+        fault.of(&self.target.deployment)
+    }
+
+    async fn answer(&self, request: &GenerateRequest, request_id: &str) -> Result<AnswerStream, Error> {
+        let body = D::encode(request, &self.target).map_err(Error::Request)?;
+        let limits = self.http.limits;
+        let patience = if request.stream { limits.first_token_timeout } else { limits.answer_timeout };
+        let deadline = Instant::now() + patience;
+        let asked = timeout_at(deadline, self.ask(request.stream, body, request_id)).await;
+        let response = asked.unwrap_or_else(|_| Err(silent())).map_err(|fault| self.fault(fault))?;
+        let answer = Answer::new(request, unix_now());
+        match kind_of::<D>(&response, request.stream).map_err(|fault| self.fault(fault))? {
+            Shape::Stream => {
+                let deployment = Arc::clone(&self.target.deployment);
+                Ok(Reading::<D>::new(response.into_body(), answer, deployment, limits, deadline).boxed())
+            }
+            Shape::Plain => {
+                let read = timeout_at(deadline, collect(response.into_body(), limits.answer_max_bytes)).await;
+                let body = read.unwrap_or_else(|_| Err(silent())).map_err(|fault| self.fault(fault))?;
+                let message = plain::<D>(&body, answer).map_err(|fault| self.fault(fault))?;
+                Ok(stream::once(std::future::ready(Ok(message))).boxed())
+            }
+        }
+    }
+
+    /// Sends the request; returns a head that says 200.
+    async fn ask(&self, stream: bool, body: Vec<u8>, request_id: &str) -> Result<Response<Body>, Fault> {
+        let mut request = self
+            .http
+            .client
+            .post(self.generate.clone())
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(
+                ACCEPT,
+                HeaderValue::from_static(if stream { D::STREAM_TYPE } else { "application/json" }),
+            )
+            .body(body);
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            request = request.header(REQUEST_ID, id);
+        }
+        if let Some(authorization) = &self.target.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let response = Response::from(request.send().await.map_err(|error| of_transport(&error))?);
+        if response.status() == StatusCode::OK {
+            return Ok(response);
+        }
+        Err(refusal(response).await)
+    }
+}
+
+impl<D: Dialect> Engine for Upstream<D> {
+    fn generate<'a>(
+        &'a self,
+        request: &'a GenerateRequest,
+        request_id: &'a str,
+    ) -> BoxFuture<'a, Result<AnswerStream, Error>> {
+        self.answer(request, request_id).boxed()
+    }
+
+    fn check(&self, timeout: Duration) -> BoxFuture<'_, Result<(), Fault>> {
+        async move {
+            let found = self.http.get(self.check.clone(), self.target.authorization.as_ref(), timeout).await;
+            match found.map(drop) {
+                // It answers: that a server lacks the list of models does not make it unable to generate (D7).
+                Err(fault) if matches!(fault.reason, Reason::EngineModelMissing | Reason::EngineRejected) => {
+                    Ok(())
+                }
+                other => other,
+            }
+        }
+        .boxed()
+    }
+}
+
+enum Shape {
+    Stream,
+    Plain,
+}
+
+/// What the head promises, or that it is not an answer at all.
+fn kind_of<D: Dialect>(response: &Response<Body>, stream: bool) -> Result<Shape, Fault> {
+    if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(Fault::bad_answer("the engine sent a compressed answer that nobody asked for"));
+    }
+    let declared = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = declared.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    let is = |kind: &str| essence.eq_ignore_ascii_case(kind);
+    if stream && (is(D::STREAM_TYPE) || essence.is_empty()) {
+        Ok(Shape::Stream)
+    } else if is("application/json") || essence.is_empty() {
+        Ok(Shape::Plain)
+    } else {
+        Err(Fault::bad_answer("the engine's answer is of an unexpected content type"))
+    }
+}
+
+fn plain<D: Dialect>(body: &[u8], mut answer: Answer) -> Result<GenerateResponse, Fault> {
+    let chunk = D::plain(body)?;
+    if chunk.choices.is_empty() {
+        return Err(Fault::bad_answer("the engine's answer has no choices"));
+    }
+    let mut chunks = Vec::with_capacity(1);
+    answer.take(chunk, &mut chunks)?;
+    answer.end(&mut chunks)?;
+    Ok(GenerateResponse { chunks })
+}
+
+/// Reads a body of at most `max` bytes.
+async fn collect(mut body: Body, max: usize) -> Result<Bytes, Fault> {
+    if body.size_hint().lower() > max as u64 {
+        return Err(too_large());
+    }
+    let mut collected = BytesMut::new();
+    while let Some(data) = std::future::poll_fn(|cx| next_data(&mut body, cx)).await {
+        let data = data?;
+        if collected.len() + data.len() > max {
+            return Err(too_large());
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(collected.freeze())
+}
+
+fn too_large() -> Fault {
+    Fault::bad_answer("the engine's answer is over the size limit")
+}
+
+/// The next data of a body; trailers are of no interest.
+fn next_data(body: &mut Body, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+    loop {
+        match std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Poll::Ready(Some(Ok(data)));
+                }
+            }
+            Some(Err(_)) => {
+                let cut = Fault::new(Reason::EngineCut, "the connection to the engine broke");
+                return Poll::Ready(Some(Err(cut)));
+            }
+            None => return Poll::Ready(None),
+        }
+    }
+}
+
+/// What a head that is not 200 means.
+async fn refusal(response: Response<Body>) -> Fault {
+    let status = response.status();
+    let retry_after = response.headers().get(RETRY_AFTER).cloned();
+    // Without its body an error is still known by its status.
+    let body = collect(response.into_body(), ERROR_MAX_BYTES).await.unwrap_or_default();
+    let retry_after = retry_after.as_ref().and_then(|value| value.to_str().ok());
+    status::fault(status.as_u16(), retry_after, &body, SystemTime::now())
+}
+
+/// What it means that there is no head. The error's own text is left out: it may hold the engine's.
+fn of_transport(error: &reqwest::Error) -> Fault {
+    if error.is_connect() || error.is_timeout() {
+        Fault::new(Reason::EngineUnreachable, "the engine cannot be connected to")
+    } else if error.is_builder() {
+        Fault::new(Reason::Internal, "the request to the engine cannot be built")
+    } else {
+        Fault::new(Reason::EngineCut, "the engine closed the connection without an answer")
+    }
+}
+
+/// An engine that said nothing in time.
+pub(crate) fn silent() -> Fault {
+    Fault::new(Reason::EngineTimeout, "the engine was silent for too long")
+}
+
+/// The time in Unix seconds.
+pub(crate) fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

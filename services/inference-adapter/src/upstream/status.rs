@@ -1,0 +1,168 @@
+//! What an engine's refusal means: its status, its `Retry-After` and, where the status says too little, words
+//! in its error. The text itself goes no further.
+
+use std::time::{Duration, SystemTime};
+
+use penstock_proto::Reason;
+use serde_json::Value;
+
+use crate::error::Fault;
+
+/// Longest pause that an engine may ask for: more is a mistake, and somebody is waiting.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// What a status other than 200 means.
+pub(crate) fn fault(status: u16, retry_after: Option<&str>, body: &[u8], now: SystemTime) -> Fault {
+    let words = Words::of(body);
+    let reason = match status {
+        401 | 403 => Reason::EngineCredentials,
+        400 | 404 | 413 | 422 if words.context_too_long() => Reason::ContextLengthExceeded,
+        400 | 404 if words.filtered() => Reason::ContentFiltered,
+        404 => Reason::EngineModelMissing,
+        400 if words.model_missing() => Reason::EngineModelMissing,
+        408 => Reason::EngineTimeout,
+        425 | 429 | 529 => Reason::EngineOverloaded,
+        503 if words.loading() => Reason::ModelLoading,
+        503 => Reason::EngineOverloaded,
+        500 if words.context_too_long() => Reason::ContextLengthExceeded,
+        400..500 => Reason::EngineRejected,
+        _ => Reason::EngineFailed,
+    };
+    let retry_after = retry_after
+        .and_then(|text| pause(text, now))
+        .filter(|_| matches!(reason, Reason::EngineOverloaded | Reason::ModelLoading | Reason::EngineFailed));
+    Fault { reason, what: format!("the engine answered with HTTP status {status}").into(), retry_after }
+}
+
+/// What an error inside an answer with status 200 means; `json` is the value of its member `error`.
+pub(crate) fn engine_error(json: &[u8]) -> Fault {
+    let words = Words::of(json);
+    if words.context_too_long() {
+        Fault::new(Reason::ContextLengthExceeded, "the prompt is longer than the model's context")
+    } else if words.filtered() {
+        Fault::new(Reason::ContentFiltered, "the engine's content filter refused the request")
+    } else {
+        Fault::new(Reason::EngineFailed, "the engine reported an error in its answer")
+    }
+}
+
+/// `Retry-After` in seconds or as a date, capped; `None`: it is absurd.
+fn pause(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    let pause = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).ok()?,
+    };
+    Some(pause.min(RETRY_AFTER_MAX))
+}
+
+/// Code, type and message of an error, in lower case.
+#[derive(Debug, Default)]
+struct Words {
+    code: String,
+    message: String,
+}
+
+impl Words {
+    fn of(body: &[u8]) -> Self {
+        let Ok(value) = serde_json::from_slice::<Value>(body) else { return Self::default() };
+        let error = value.get("error").filter(|error| !error.is_null()).unwrap_or(&value);
+        let word = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default().to_lowercase();
+        let message = error.as_str().map_or_else(|| word("message"), str::to_lowercase);
+        Self { code: format!("{} {}", word("code"), word("type")), message }
+    }
+
+    fn context_too_long(&self) -> bool {
+        ["context_length", "exceed_context_size"].iter().any(|code| self.code.contains(code))
+            || ["context length", "context size", "context window", "maximum model length"]
+                .iter()
+                .any(|words| self.message.contains(words))
+    }
+
+    fn filtered(&self) -> bool {
+        ["content_filter", "content_policy"].iter().any(|code| self.code.contains(code))
+    }
+
+    fn model_missing(&self) -> bool {
+        ["model_not_found", "model_not_exist"].iter().any(|code| self.code.contains(code))
+    }
+
+    fn loading(&self) -> bool {
+        self.message.contains("loading") || self.code.contains("loading")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(status: u16, body: &str) -> Reason {
+        fault(status, None, body.as_bytes(), SystemTime::now()).reason
+    }
+
+    #[test]
+    fn d2_d4_statuses_have_reasons() {
+        for (status, expected) in [
+            (401, Reason::EngineCredentials),
+            (403, Reason::EngineCredentials),
+            (404, Reason::EngineModelMissing),
+            (400, Reason::EngineRejected),
+            (413, Reason::EngineRejected),
+            (418, Reason::EngineRejected),
+            (422, Reason::EngineRejected),
+            (429, Reason::EngineOverloaded),
+            (503, Reason::EngineOverloaded),
+            (529, Reason::EngineOverloaded),
+            (101, Reason::EngineFailed),
+            (204, Reason::EngineFailed),
+            (302, Reason::EngineFailed),
+            (304, Reason::EngineFailed),
+            (500, Reason::EngineFailed),
+            (502, Reason::EngineFailed),
+            (524, Reason::EngineFailed),
+        ] {
+            assert_eq!(reason(status, "<html>"), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn d8_d12_words_tell_more_where_a_status_says_too_little() {
+        assert_eq!(reason(503, r#"{"error":{"code":503,"message":"Loading model"}}"#), Reason::ModelLoading);
+        assert_eq!(
+            reason(400, r#"{"error":{"code":"context_length_exceeded","message":""}}"#),
+            Reason::ContextLengthExceeded
+        );
+        assert_eq!(
+            reason(
+                400,
+                r#"{"object":"error","message":"This model's maximum context length is 4096 tokens.","code":400}"#
+            ),
+            Reason::ContextLengthExceeded
+        );
+        assert_eq!(
+            reason(400, r#"{"error":{"type":"exceed_context_size_error","code":400}}"#),
+            Reason::ContextLengthExceeded
+        );
+        assert_eq!(reason(400, r#"{"error":{"code":"content_filter"}}"#), Reason::ContentFiltered);
+        assert_eq!(reason(404, r#"{"error":"model 'x' not found"}"#), Reason::EngineModelMissing);
+    }
+
+    #[test]
+    fn the_engines_text_goes_no_further() {
+        let fault = fault(500, None, br#"{"error":{"message":"secret prompt"}}"#, SystemTime::now());
+        assert!(!fault.what.contains("secret"));
+    }
+
+    #[test]
+    fn d3_retry_after_is_seconds_or_a_date_capped_and_sane() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        let wait = |text| fault(429, Some(text), b"", now).retry_after.map(|pause| pause.as_millis());
+        assert_eq!(wait("2"), Some(2000));
+        assert_eq!(wait("0.5"), Some(500));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:40 GMT"), Some(3000));
+        assert_eq!(wait("999999999"), Some(60_000));
+        for absurd in ["-1", "soon", "", "NaN", "inf", "1e400", "Sun, 06 Nov 1994 08:49:30 GMT"] {
+            assert_eq!(wait(absurd), None, "{absurd}");
+        }
+    }
+}
