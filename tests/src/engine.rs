@@ -1,0 +1,326 @@
+//! The scripted engine: an HTTP server inside the test that speaks OpenAI and Ollama, does exactly what it is
+//! told (also what no proper server would do), and records what reached it and when its client went away.
+
+mod dialect;
+mod record;
+mod script;
+mod wire;
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use bytes::BytesMut;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{
+        TcpListener, TcpSocket, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{Semaphore, watch},
+    task::{JoinHandle, JoinSet},
+};
+
+pub use dialect::CREATED;
+use dialect::{Dialect, Voice};
+pub use record::{Call, End};
+pub use script::{Head, Script, Step};
+
+use crate::bounded;
+
+/// A running scripted engine; dropping it closes its port and every connection.
+pub struct Engine {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    accept: JoinHandle<()>,
+}
+
+struct Shared {
+    next: Mutex<VecDeque<Script>>,
+    default: Mutex<Script>,
+    models: Mutex<Vec<String>>,
+    calls: watch::Sender<Vec<Call>>,
+    free_calls: Mutex<Vec<Call>>,
+    gate: Semaphore,
+}
+
+impl Engine {
+    /// An engine on a free port that answers `Hello, world!`.
+    pub async fn start() -> Engine {
+        Engine::start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// An engine on this port.
+    pub async fn start_at(address: SocketAddr) -> Engine {
+        let listener = TcpListener::bind(address).await.expect("the scripted engine's port is free");
+        let shared = Arc::new(Shared {
+            next: Mutex::default(),
+            default: Mutex::default(),
+            models: Mutex::new(vec!["engine-model".into()]),
+            calls: watch::Sender::default(),
+            free_calls: Mutex::default(),
+            gate: Semaphore::new(0),
+        });
+        let address = listener.local_addr().unwrap();
+        let accept = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        Engine { address, shared, accept }
+    }
+
+    /// An engine with this script for every request.
+    pub async fn playing(script: Script) -> Engine {
+        let engine = Engine::start().await;
+        engine.always(script);
+        engine
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The endpoint of its native API.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The endpoint of its OpenAI API.
+    pub fn v1(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// Plays `script` for every request that has no script of its own.
+    pub fn always(&self, script: Script) {
+        *self.shared.default.lock().unwrap() = script;
+    }
+
+    /// Plays `script` for the next request, after those that were given before.
+    pub fn next(&self, script: Script) {
+        self.shared.next.lock().unwrap().push_back(script);
+    }
+
+    /// Lists these models.
+    pub fn serve_models<T: Into<String>>(&self, models: impl IntoIterator<Item = T>) {
+        *self.shared.models.lock().unwrap() = models.into_iter().map(Into::into).collect();
+    }
+
+    /// Lets `times` gates pass.
+    pub fn open(&self, times: usize) {
+        self.shared.gate.add_permits(times);
+    }
+
+    /// Requests for answers so far; probes and lists are not among them.
+    pub fn calls(&self) -> Vec<Call> {
+        self.shared.calls.borrow().clone()
+    }
+
+    /// Probes, lists and everything else that asks for no answer.
+    pub fn free_calls(&self) -> Vec<Call> {
+        self.shared.free_calls.lock().unwrap().clone()
+    }
+
+    /// The call with this index, as soon as it is there.
+    pub async fn call(&self, index: usize) -> Call {
+        let mut watch = self.shared.calls.subscribe();
+        let what = format!("call {index} to reach the engine");
+        let calls = bounded::within(&what, watch.wait_for(|calls| calls.len() > index)).await;
+        calls.unwrap()[index].clone()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.accept.abort();
+    }
+}
+
+/// An address that refuses connections for as long as this lives: bound, never listening.
+pub struct Refused(TcpSocket);
+
+impl Refused {
+    /// Takes a port.
+    pub fn new() -> Refused {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        Refused(socket)
+    }
+
+    /// The address.
+    pub fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    /// The endpoint of an OpenAI API that is not there.
+    pub fn v1(&self) -> String {
+        format!("http://{}/v1", self.address())
+    }
+}
+
+impl Default for Refused {
+    fn default() -> Self {
+        Refused::new()
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    // Dropped with this task, and with it every connection.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            Ok((stream, _)) = listener.accept() => {
+                stream.set_nodelay(true).ok();
+                connections.spawn(serve(stream, Arc::clone(&shared)));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let (mut read, mut write) = stream.into_split();
+    let mut buffer = BytesMut::new();
+    while let Ok(Some(call)) = wire::read_request(&mut read, &mut buffer).await {
+        let go_on = match dialect_of(&call) {
+            Some(dialect) => shared.answer(dialect, call, &mut read, &mut buffer, &mut write).await,
+            None => shared.answer_free(call, &mut write).await,
+        };
+        if !go_on {
+            return;
+        }
+    }
+}
+
+fn dialect_of(call: &Call) -> Option<Dialect> {
+    match (call.method.as_str(), call.path.as_str()) {
+        ("POST", "/v1/chat/completions") => Some(Dialect::OpenAi),
+        ("POST", "/api/chat") => Some(Dialect::Ollama),
+        _ => None,
+    }
+}
+
+impl Shared {
+    async fn answer_free(&self, call: Call, write: &mut OwnedWriteHalf) -> bool {
+        let answer = match dialect::free(&call.path, &self.models.lock().unwrap()) {
+            Some(value) => wire::whole(200, &[], value.to_string().as_bytes()),
+            None => wire::whole(404, &[], b"{\"error\":\"not found\"}"),
+        };
+        self.free_calls.lock().unwrap().push(call);
+        write.write_all(&answer).await.is_ok()
+    }
+
+    /// Plays a script for `call`; false: the connection is to be closed.
+    async fn answer(
+        &self,
+        dialect: Dialect,
+        call: Call,
+        read: &mut OwnedReadHalf,
+        buffer: &mut BytesMut,
+        write: &mut OwnedWriteHalf,
+    ) -> bool {
+        let script = self.next.lock().unwrap().pop_front();
+        let script = script.unwrap_or_else(|| self.default.lock().unwrap().clone());
+        let mut number = 0;
+        self.calls.send_modify(|calls| {
+            calls.push(call.clone());
+            number = calls.len();
+        });
+        let voice = Voice::new(dialect, &call, number, &script);
+        let played = Play { shared: self, script: &script, voice, call: &call, write };
+        let outcome = tokio::select! {
+            // What was played whole is whole, even if the client leaves at that very moment.
+            biased;
+            outcome = played.run() => outcome,
+            () = wire::gone(read, buffer) => Err(io::ErrorKind::ConnectionReset.into()),
+        };
+        call.end(if outcome.is_ok() { End::Played } else { End::ClientGone });
+        outcome.is_ok_and(|after| after == After::KeepAlive)
+    }
+}
+
+/// What happens to the connection after a script.
+#[derive(PartialEq, Eq)]
+enum After {
+    KeepAlive,
+    Close,
+}
+
+struct Play<'a> {
+    shared: &'a Shared,
+    script: &'a Script,
+    voice: Voice,
+    call: &'a Call,
+    write: &'a mut OwnedWriteHalf,
+}
+
+impl Play<'_> {
+    /// An error means that the client has gone.
+    async fn run(mut self) -> io::Result<After> {
+        for step in &self.script.before_head {
+            if self.pause_or_break(step).await {
+                return Ok(After::Close);
+            }
+        }
+        match &self.script.head {
+            Head::Close => Ok(After::Close),
+            Head::Status { status, headers, body } => {
+                self.write.write_all(&wire::whole(*status, headers, body.as_bytes())).await?;
+                Ok(After::KeepAlive)
+            }
+            Head::Ok if self.voice.stream => self.stream().await,
+            Head::Ok | Head::AlwaysPlain => self.plain().await,
+        }
+    }
+
+    async fn stream(&mut self) -> io::Result<After> {
+        wire::chunked_head(self.write, self.voice.stream_content_type()).await?;
+        for step in &self.script.steps {
+            if self.pause_or_break(step).await {
+                return Ok(After::Close);
+            }
+            let bytes = match step {
+                Step::Raw(bytes) => Some(bytes.clone()),
+                step => self.voice.event(step).map(String::into_bytes),
+            };
+            if let Some(bytes) = bytes {
+                wire::chunk(self.write, &bytes).await?;
+                self.call.wrote_chunk();
+            }
+        }
+        wire::last_chunk(self.write).await?;
+        Ok(After::KeepAlive)
+    }
+
+    async fn plain(&mut self) -> io::Result<After> {
+        let answer = wire::whole(200, &[], &self.voice.plain(&self.script.steps));
+        for step in &self.script.steps {
+            if matches!(step, Step::Cut | Step::Reset) {
+                // All but the last byte: the length that was promised is not kept.
+                self.write.write_all(&answer[..answer.len() - 1]).await?;
+            }
+            if self.pause_or_break(step).await {
+                return Ok(After::Close);
+            }
+        }
+        self.write.write_all(&answer).await?;
+        self.call.wrote_chunk();
+        Ok(After::KeepAlive)
+    }
+
+    /// Plays steps that say nothing; true: the connection is to be closed now.
+    async fn pause_or_break(&mut self, step: &Step) -> bool {
+        match step {
+            Step::Wait(span) => tokio::time::sleep(*span).await,
+            Step::Gate => self.shared.gate.acquire().await.unwrap().forget(),
+            Step::Stall => std::future::pending().await,
+            Step::Cut => return true,
+            Step::Reset => {
+                self.write.as_ref().set_zero_linger().ok();
+                return true;
+            }
+            _ => {}
+        }
+        false
+    }
+}

@@ -1,0 +1,396 @@
+//! Runs the real binary, as one process or as six, on ports and in a folder of its own. Waits until it says
+//! that it is ready, ends it by pid, and searches everything that it said for what must never be said.
+
+mod process;
+mod topology;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub use process::{Process, binary, command};
+use topology::Ports;
+pub use topology::{Service, Topology};
+
+use crate::{
+    Client, ENGINE_CANARY, ENGINE_KEY, Engine, PROMPT_CANARY,
+    bounded::{LONG, within},
+};
+
+/// The credential that the tests give as `PENSTOCK_ADMIN_KEY`: a sentence, as the design allows.
+pub const ADMIN_KEY: &str = "canary admin key of the tests 27d0";
+
+/// How to start.
+pub struct Plan {
+    topology: Topology,
+    config: Option<String>,
+    environment: Vec<(String, String)>,
+    secrets: Vec<String>,
+}
+
+/// A running Penstock.
+pub struct Mesh {
+    topology: Topology,
+    ports: Ports,
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+    has_config: bool,
+    processes: BTreeMap<Service, Process>,
+    secrets: Vec<String>,
+}
+
+impl Plan {
+    /// With this configuration; the addresses are added to it.
+    pub fn new(topology: Topology, config: &str) -> Plan {
+        let environment = [("PENSTOCK_ADMIN_KEY", ADMIN_KEY), ("ENGINE_KEY", ENGINE_KEY)];
+        Plan {
+            topology,
+            config: Some(config.to_owned()),
+            environment: environment.map(|(name, value)| (name.into(), value.into())).into(),
+            secrets: [ADMIN_KEY, ENGINE_KEY, PROMPT_CANARY, ENGINE_CANARY].map(str::to_owned).into(),
+        }
+    }
+
+    /// Without a file and without a key, as a newcomer starts it.
+    pub fn bare() -> Plan {
+        let mut plan = Plan::new(Topology::Standalone, "");
+        plan.config = None;
+        plan.environment.clear();
+        plan
+    }
+
+    /// With a further environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Plan {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn start(self) -> Mesh {
+        let mut mesh = self.start_unready();
+        mesh.ready().await;
+        mesh
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn start_unready(self) -> Mesh {
+        let ports = Ports::take();
+        let folder = tempfile::Builder::new().prefix("penstock-test-").tempdir().unwrap();
+        if let Some(config) = &self.config {
+            let config = with_addresses(config, self.topology, &ports);
+            fs::write(folder.path().join("penstock.toml"), config).unwrap();
+        }
+        let mut mesh = Mesh {
+            topology: self.topology,
+            ports,
+            folder,
+            environment: self.environment,
+            has_config: self.config.is_some(),
+            processes: BTreeMap::new(),
+            secrets: self.secrets,
+        };
+        for service in mesh.processes_of_topology() {
+            mesh.spawn(*service);
+        }
+        mesh
+    }
+}
+
+/// Adds to each section of `config` where its service listens and finds the others.
+fn with_addresses(config: &str, topology: Topology, ports: &Ports) -> String {
+    let mut added: BTreeMap<String, String> = BTreeMap::new();
+    let services = if topology == Topology::Mesh { &Service::ALL[..] } else { &[Service::Facade] };
+    for service in services {
+        let (listen, metrics) = (ports.listen(*service), ports.metrics(*service));
+        let lines = format!("listen = \"{listen}\"\nmetrics_listen = \"{metrics}\"\n");
+        added.insert(service.section(), lines);
+    }
+    if topology == Topology::Mesh {
+        let address = |service: Service| format!("\"http://{}\"", ports.listen(service));
+        *added.entry("facade".into()).or_default() += &format!("router = {}\n", address(Service::Router));
+        let others = [Service::Auth, Service::RateLimiter, Service::Cache, Service::InferenceAdapter];
+        let lines: String =
+            others.iter().map(|other| format!("{} = {}\n", other.section(), address(*other))).collect();
+        *added.entry("router".into()).or_default() += &lines;
+    }
+    for (section, defaults) in [
+        ("telemetry", [("log", "\"debug\""), ("log_format", "\"json\"")]),
+        ("shutdown", [("readiness_delay", "\"50ms\""), ("drain_limit", "\"10s\"")]),
+    ] {
+        for (key, value) in defaults {
+            let given = config.lines().any(|line| line.trim_start().starts_with(&format!("{key} ")));
+            if !given {
+                *added.entry(section.into()).or_default() += &format!("{key} = {value}\n");
+            }
+        }
+    }
+    let mut merged = String::new();
+    for line in config.lines() {
+        merged += &format!("{line}\n");
+        let section = line.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        if let Some(lines) = section.and_then(|section| added.remove(section)) {
+            merged += &lines;
+        }
+    }
+    for (section, lines) in added {
+        merged += &format!("[{section}]\n{lines}");
+    }
+    merged
+}
+
+impl Mesh {
+    /// Starts `topology` with this configuration and waits until it is ready.
+    pub async fn start(topology: Topology, config: &str) -> Mesh {
+        Plan::new(topology, config).start().await
+    }
+
+    /// As `start`, with one model `test-model` (alias `test-alias`) on `engine`, and `more` configuration.
+    pub async fn over(topology: Topology, engine: &Engine, more: &str) -> Mesh {
+        Mesh::start(topology, &format!("{more}\n{}", one_model(engine))).await
+    }
+
+    /// The services that have a process of their own.
+    pub fn processes_of_topology(&self) -> &'static [Service] {
+        match self.topology {
+            Topology::Standalone => &[Service::Facade],
+            Topology::Mesh => &Service::ALL,
+        }
+    }
+
+    fn holder(&self, service: Service) -> Service {
+        if self.topology == Topology::Mesh { service } else { Service::Facade }
+    }
+
+    fn spawn(&mut self, service: Service) {
+        let mut arguments = match self.topology {
+            Topology::Standalone => vec!["up".into()],
+            Topology::Mesh => vec!["serve".into(), service.name().to_owned()],
+        };
+        let path = |name: &str| self.folder.path().join(name).display().to_string();
+        if self.has_config {
+            arguments.extend(["--config".into(), path("penstock.toml")]);
+        } else {
+            arguments.extend(["--listen".into(), self.ports.listen(Service::Facade).to_string()]);
+        }
+        arguments.extend(["--data-dir".into(), path("data")]);
+        let mut command = command(arguments);
+        command.envs(self.environment.iter().cloned()).current_dir(self.folder.path());
+        if !self.has_config {
+            let metrics = self.ports.metrics(Service::Facade).to_string();
+            command.env("PENSTOCK_FACADE__METRICS_LISTEN", metrics);
+        }
+        let process = Process::start(command, self.folder.path(), service.name());
+        self.processes.insert(service, process);
+    }
+
+    /// Waits until every process says that it is ready; fails with their logs.
+    pub async fn ready(&mut self) {
+        let deadline = tokio::time::Instant::now() + LONG;
+        for service in self.processes_of_topology() {
+            while !self.is_ready(*service).await {
+                let ended = self.processes.get_mut(service).and_then(Process::ended);
+                if ended.is_some() || tokio::time::Instant::now() > deadline {
+                    let state = ended.map_or("is not ready".into(), |status| format!("ended: {status}"));
+                    panic!("{} {state}\n{}", service.name(), self.everything_said());
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+    }
+
+    async fn is_ready(&self, service: Service) -> bool {
+        if service == Service::Facade {
+            let client = Client::new(self.address(service));
+            return match client.try_send(http::Method::GET, "/health/ready", "").await {
+                Ok(pending) => pending.try_head().await.is_ok_and(|answer| answer.status == 200),
+                Err(_) => false,
+            };
+        }
+        crate::grpc::is_serving(self.address(service), "").await
+    }
+
+    /// Where a service listens. Standalone: the one port, which takes gRPC too.
+    pub fn address(&self, service: Service) -> SocketAddr {
+        self.ports.listen(self.holder(service))
+    }
+
+    /// Where a service's metrics are.
+    pub fn metrics_address(&self, service: Service) -> SocketAddr {
+        self.ports.metrics(self.holder(service))
+    }
+
+    /// What to give an OpenAI SDK as `base_url`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address(Service::Facade))
+    }
+
+    /// Where gRPC callers go.
+    pub fn grpc(&self) -> SocketAddr {
+        self.address(Service::Router)
+    }
+
+    /// A key that may do everything.
+    pub fn key(&self) -> &'static str {
+        ADMIN_KEY
+    }
+
+    /// A caller with that key.
+    pub fn client(&self) -> Client {
+        self.anonymous().with_key(ADMIN_KEY)
+    }
+
+    /// A caller without a key.
+    pub fn anonymous(&self) -> Client {
+        Client::new(self.address(Service::Facade))
+    }
+
+    /// The folder of data, configuration and logs.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The process that holds a service.
+    pub fn process(&mut self, service: Service) -> &mut Process {
+        let holder = self.holder(service);
+        self.processes.get_mut(&holder).expect("the service runs")
+    }
+
+    /// What must not be found in anything that the processes say, beside what is known.
+    pub fn keep_secret(&mut self, secret: &str) {
+        self.secrets.push(secret.into());
+    }
+
+    /// Ends a service as `kill -9` does.
+    pub fn kill(&mut self, service: Service) {
+        self.process(service).kill();
+    }
+
+    /// Starts a service that was ended, where it was.
+    pub fn restart(&mut self, service: Service) {
+        let holder = self.holder(service);
+        self.spawn(holder);
+    }
+
+    /// Asks every process to end and says how each did.
+    pub async fn stop(&mut self) -> Vec<(Service, ExitStatus)> {
+        for process in self.processes.values() {
+            process.terminate();
+        }
+        self.ends().await
+    }
+
+    /// Waits for the end of every process, which others have brought about, and says how each ended.
+    pub async fn ends(&mut self) -> Vec<(Service, ExitStatus)> {
+        let mut ends = Vec::new();
+        for (service, process) in &mut self.processes {
+            ends.push((*service, process.exit().await));
+        }
+        ends
+    }
+
+    /// The JSON log lines of the process that holds a service.
+    pub fn log(&self, service: Service) -> Vec<Value> {
+        let said = self.processes.get(&self.holder(service)).map_or_else(String::new, Process::said);
+        said.lines()
+            .filter(|line| line.starts_with('{'))
+            .filter_map(|l| serde_json::from_str(l).ok())
+            .collect()
+    }
+
+    /// Everything that every process said.
+    pub fn everything_said(&self) -> String {
+        self.processes
+            .iter()
+            .map(|(service, process)| format!("--- {}\n{}", service.name(), process.said()))
+            .collect()
+    }
+
+    /// The metrics of the process that holds a service, as text.
+    pub async fn metrics(&self, service: Service) -> String {
+        let answer = Client::new(self.metrics_address(service)).get("/metrics").await;
+        assert_eq!(answer.status, 200);
+        String::from_utf8(answer.body.to_vec()).unwrap()
+    }
+
+    /// Waits until a process has said `what`.
+    pub async fn says(&self, service: Service, what: &str) {
+        let process = &self.processes[&self.holder(service)];
+        crate::bounded::until(what, async || process.said().contains(what).then_some(())).await;
+    }
+
+    /// Process ids.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        self.processes.values().map(Process::pid)
+    }
+
+    /// Memory of all processes that is in use, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        self.pids().map(resident_bytes).sum()
+    }
+}
+
+/// Memory of a process that is in use, in bytes.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(PathBuf::from(format!("/proc/{pid}/status"))).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() * 1024
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        for process in self.processes.values_mut() {
+            process.kill();
+        }
+        let said = self.everything_said();
+        if std::thread::panicking() {
+            eprintln!("{said}");
+            return;
+        }
+        for line in said.lines() {
+            assert!(!line.contains("panicked at"), "a process panicked: {line}");
+            for secret in &self.secrets {
+                assert!(!line.contains(secret.as_str()), "a process says {secret}: {line}");
+            }
+        }
+    }
+}
+
+/// Configuration of one model `test-model` (alias `test-alias`) on `engine`.
+pub fn one_model(engine: &Engine) -> String {
+    format!(
+        "{}{}",
+        deployment("main", &engine.v1()),
+        model("test-model", &["main"], "aliases = [\"test-alias\"]")
+    )
+}
+
+/// Configuration of an OpenAI-compatible deployment.
+pub fn deployment(id: &str, endpoint: &str) -> String {
+    format!(
+        "[[deployments]]\nid = \"{id}\"\nengine = \"openai\"\nendpoint = \"{endpoint}\"\n\
+         model = \"engine-model\"\napi_key_env = \"ENGINE_KEY\"\n"
+    )
+}
+
+/// Configuration of a model.
+pub fn model(name: &str, deployments: &[&str], more: &str) -> String {
+    format!("[[models]]\nname = \"{name}\"\ndeployments = {deployments:?}\n{more}\n")
+}
+
+/// Runs a command of the binary to its end: exit code, standard output, standard error.
+pub async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String, String) {
+    let mut command = tokio::process::Command::from(command(arguments));
+    command.envs(environment.iter().copied()).kill_on_drop(true);
+    let output = within(&format!("penstock {}", arguments.join(" ")), command.output()).await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}

@@ -1,0 +1,33 @@
+//! The real binary between real clients and a scripted engine. Each scenario runs over both topologies; the
+//! modules are themes. Numbers such as C8 are those of the project's catalogue of faults.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    missing_docs
+)]
+
+mod auth;
+mod bad_input;
+mod cache;
+mod cancel;
+mod chat;
+mod chat_shapes;
+mod config;
+mod engine_faults;
+mod fallback;
+mod grpc_callers;
+mod health;
+mod lifecycle;
+mod limits;
+mod memory;
+mod models;
+mod observability;
+mod probe;
+mod python;
+mod recovery;
+mod refusals;
+mod zero_config;
