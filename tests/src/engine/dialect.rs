@@ -128,6 +128,10 @@ impl Voice {
         if !verbatim.is_empty() {
             return verbatim;
         }
+        if self.dialect == Dialect::OpenAi && message["content"] == "" {
+            // As OpenAI has it beside tool calls.
+            message["content"] = Value::Null;
+        }
         let mut answer = match self.dialect {
             Dialect::OpenAi => json!({
                 "id": self.id, "object": "chat.completion", "created": CREATED, "model": self.model,

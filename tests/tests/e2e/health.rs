@@ -57,13 +57,24 @@ both! {
         for service in Service::ALL {
             let address = mesh.address(service);
             let mut expected = vec!["grpc.health.v1.Health", "penstock.status.v1.Status"];
-            expected.extend(service.grpc_names());
+            expected.extend(listed_names(service, topology));
             for listed in [listed_v1(address).await, listed_v1alpha(address).await] {
                 for name in &expected {
                     assert!(listed.contains(&(*name).to_owned()), "{name} of {}: {listed:?}", service.name());
                 }
+                let inner = |name: &String| name.contains("cache") || name.contains("ratelimit");
+                assert!(topology == Topology::Mesh || !listed.iter().any(inner), "{listed:?}");
             }
         }
+    }
+}
+
+/// What a service lists beside health and status. In one process the port is open to callers: it lists, and
+/// takes, what is for callers, and nothing of what the services say to each other (B8).
+fn listed_names(service: Service, topology: Topology) -> &'static [&'static str] {
+    match topology {
+        Topology::Mesh => service.grpc_names(),
+        Topology::Standalone => &["penstock.inference.v1.Inference", "penstock.auth.v1.Keys"],
     }
 }
 
