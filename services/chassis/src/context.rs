@@ -21,7 +21,8 @@ const REQUEST_ID_MAX_BYTES: usize = 128;
 /// The identity and the deadline of a call. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct CallContext {
-    request_id: Arc<str>,
+    /// ASCII without control characters: a header as it is.
+    request_id: HeaderValue,
     deadline: Option<Instant>,
     trace: Option<Arc<Trace>>,
 }
@@ -68,7 +69,12 @@ impl CallContext {
 
     /// Identity of the request, the same on every hop.
     pub fn request_id(&self) -> &str {
-        &self.request_id
+        self.request_id.to_str().unwrap_or_default()
+    }
+
+    /// The same as a header's value.
+    pub fn request_id_header(&self) -> HeaderValue {
+        self.request_id.clone()
     }
 
     /// The moment after which nobody wants the answer. `None`: there is no such moment.
@@ -102,9 +108,7 @@ impl CallContext {
             request.set_timeout(remaining);
         }
         let metadata = request.metadata_mut();
-        if let Ok(id) = MetadataValue::try_from(&*self.request_id) {
-            metadata.insert(REQUEST_ID, id);
-        }
+        insert(metadata, REQUEST_ID, &self.request_id);
         self.inject_trace(metadata);
         request
     }
@@ -138,12 +142,17 @@ fn insert(metadata: &mut MetadataMap, key: &'static str, value: &HeaderValue) {
 }
 
 /// The caller's id if it is short and harmless in logs and headers, else a new one.
-fn request_id(headers: &HeaderMap) -> Arc<str> {
+fn request_id(headers: &HeaderMap) -> HeaderValue {
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    match headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()) {
-        Some(id) if (1..=REQUEST_ID_MAX_BYTES).contains(&id.len()) && id.bytes().all(harmless) => id.into(),
-        _ => uuid::Uuid::now_v7().simple().encode_lower(&mut uuid::Uuid::encode_buffer()).to_owned().into(),
-    }
+    let sane = |id: &&HeaderValue| {
+        (1..=REQUEST_ID_MAX_BYTES).contains(&id.len()) && id.as_bytes().iter().copied().all(harmless)
+    };
+    headers.get(REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| {
+        let mut buffer = uuid::Uuid::encode_buffer();
+        let id = uuid::Uuid::now_v7().simple().encode_lower(&mut buffer);
+        // Hexadecimal digits make a header's value.
+        HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    })
 }
 
 /// `<at most 8 digits><H|M|S|m|u|n>`, as the gRPC specification has it.

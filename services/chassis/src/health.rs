@@ -31,14 +31,22 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Registry {
-    /// With the number of the handle that reports it.
-    components: BTreeMap<String, (u64, ComponentReport)>,
+    components: BTreeMap<String, Entry>,
     handles: u64,
     services: BTreeSet<String>,
     /// The components are all there: before that the process is not ready.
     started: bool,
     draining: bool,
     ended: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// The handle that reports it.
+    handle: u64,
+    component: ComponentReport,
+    /// What it is made of, for people: its own state says already what follows from theirs.
+    parts: Vec<ComponentReport>,
 }
 
 impl Default for Health {
@@ -59,7 +67,7 @@ impl Health {
             registry.handles += 1;
             handle = registry.handles;
             let fresh = ComponentReport { name: name.clone(), required, ..ComponentReport::default() };
-            registry.components.insert(name.clone(), (handle, fresh));
+            registry.components.insert(name.clone(), Entry { handle, component: fresh, parts: Vec::new() });
         });
         Component { name, handle, health: self.clone() }
     }
@@ -123,15 +131,12 @@ impl Health {
 
 impl Registry {
     fn report(&self) -> Report {
-        let worst =
-            self.components.values().map(|(_, component)| effect(component)).max().unwrap_or(State::Up);
+        let worst = self.components.values().map(|entry| effect(&entry.component)).max().unwrap_or(State::Up);
         let state = if self.draining || !self.started { State::Down } else { worst };
-        Report {
-            state: state.into(),
-            draining: self.draining,
-            version: VERSION.to_owned(),
-            components: self.components.values().map(|(_, component)| component.clone()).collect(),
-        }
+        let all = |entry: &Entry| std::iter::once(entry.component.clone()).chain(entry.parts.clone());
+        let mut components: Vec<_> = self.components.values().flat_map(all).collect();
+        components.sort_by(|a, b| a.name.cmp(&b.name));
+        Report { state: state.into(), draining: self.draining, version: VERSION.to_owned(), components }
     }
 }
 
@@ -170,10 +175,21 @@ impl Component {
         self.set(State::Down, detail.into(), latency);
     }
 
+    /// What it is made of, as it says itself.
+    fn parts(&self, parts: Vec<ComponentReport>) {
+        self.health.change(|registry| {
+            if let Some(entry) = registry.components.get_mut(&self.name)
+                && entry.handle == self.handle
+            {
+                entry.parts = parts;
+            }
+        });
+    }
+
     fn set(&self, state: State, detail: String, latency: Option<Duration>) {
         let mut before = State::Unspecified;
         self.health.change(|registry| {
-            if let Some((handle, component)) = registry.components.get_mut(&self.name)
+            if let Some(Entry { handle, component, .. }) = registry.components.get_mut(&self.name)
                 && *handle == self.handle
             {
                 before = component.state();
@@ -197,7 +213,7 @@ impl Component {
 impl Drop for Component {
     fn drop(&mut self) {
         self.health.change(|registry| {
-            if registry.components.get(&self.name).is_some_and(|(handle, _)| *handle == self.handle) {
+            if registry.components.get(&self.name).is_some_and(|entry| entry.handle == self.handle) {
                 registry.components.remove(&self.name);
             }
         });

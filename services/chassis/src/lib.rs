@@ -2,6 +2,7 @@
 //! stack of layers, channels to other services, deadlines and request ids, tasks and shutdown. It knows
 //! nothing of language models, keys or caches.
 
+mod busy;
 mod channel;
 pub mod config;
 mod context;

@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{body::Body, service::Routes};
 use tower::{BoxError, Service, ServiceExt as _};
 
-use crate::{Chassis, config::Section, stack::ServerStack};
+use crate::{Chassis, busy::Busy, config::Section, stack::ServerStack};
 
 /// Most connections at once; beyond it new ones wait to be accepted. Each costs about 20 KiB.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -40,6 +40,10 @@ const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long connections may take to send the last error once everything is being cut.
 const ABORT_GRACE: Duration = Duration::from_secs(1);
+
+/// How long a connection without a request may stay once the draining has begun: long enough for the last
+/// bytes of an answer to leave.
+const IDLE_GRACE: Duration = Duration::from_secs(3);
 
 /// Where a service listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,11 +173,16 @@ impl Servers {
             return;
         }
         let builder = builder();
+        let busy = Busy::default();
+        let service = busy.watch(service);
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         let mut connection = std::pin::pin!(connection);
         let cut = async {
-            self.aborting.cancelled().await;
-            sleep(ABORT_GRACE).await;
+            tokio::select! {
+                () = self.aborting.cancelled() => sleep(ABORT_GRACE).await,
+                // A head that never gets whole would hold the drain to its limit.
+                () = busy.idle(IDLE_GRACE) => {}
+            }
         };
         let mut cut = std::pin::pin!(cut);
         let ended = tokio::select! {

@@ -14,9 +14,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
-use penstock_proto::{Error, Reason};
+use penstock_proto::{Error, Reason, metadata::REQUEST_ID};
 use pin_project_lite::pin_project;
 use tokio::{sync::Semaphore, time::Instant, time::Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -75,7 +75,7 @@ where
         let span = tracing::info_span!("rpc", "otel.name" = &*path, request_id = context.request_id());
         context.adopt_trace(&span);
         // Metrics next: a call that is cut, shed or panics is counted as what it was.
-        let guard = Guard::new(&self.shared, path, span.clone(), context.deadline());
+        let guard = Guard::new(&self.shared, path, span.clone(), &context);
         // Both bound the headers and the body alike; tonic bounds neither in process.
         let limits = guard.limits();
         // Load shed last, so that what is refused costs nothing but is still seen above.
@@ -143,7 +143,8 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Call<F> 
         let Some(mut guard) = this.guard.take() else { return Poll::Pending };
         Poll::Ready(Ok(match outcome {
             Ok(response) => {
-                let (head, inner) = response.into_parts();
+                let (mut head, inner) = response.into_parts();
+                head.headers.insert(REQUEST_ID, guard.request_id.clone());
                 // A response that ends in its headers has its status there.
                 if let Some(code) = code_of(&head.headers) {
                     guard.finish(code);
@@ -155,7 +156,9 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Call<F> 
             }
             Err(status) => {
                 guard.finish(status.code());
-                status.into_http()
+                let mut response = status.into_http();
+                response.headers_mut().insert(REQUEST_ID, guard.request_id.clone());
+                response
             }
         }))
     }
@@ -231,17 +234,19 @@ struct Guard {
     shared: Arc<Shared>,
     path: Arc<str>,
     span: Span,
+    request_id: HeaderValue,
     started: Instant,
     deadline: Instant,
     code: Option<Code>,
 }
 
 impl Guard {
-    fn new(shared: &Arc<Shared>, path: Arc<str>, span: Span, deadline: Option<Instant>) -> Self {
+    fn new(shared: &Arc<Shared>, path: Arc<str>, span: Span, context: &CallContext) -> Self {
         shared.metrics.in_flight.inc();
         let started = Instant::now();
-        let deadline = deadline.unwrap_or(started + MAX_TIMEOUT);
-        Self { shared: Arc::clone(shared), path, span, started, deadline, code: None }
+        let deadline = context.deadline().unwrap_or(started + MAX_TIMEOUT);
+        let request_id = context.request_id_header();
+        Self { shared: Arc::clone(shared), path, span, request_id, started, deadline, code: None }
     }
 
     fn limits(&self) -> Limits {
@@ -261,6 +266,8 @@ impl Drop for Guard {
         self.shared.metrics.in_flight.dec();
         // Dropped before its end: the caller went away.
         let code = self.code.unwrap_or(Code::Cancelled);
+        let _entered = self.span.enter();
+        tracing::debug!(method = &*self.path, ?code, "served");
         self.shared.metrics.record(&self.path, code, self.started.elapsed());
     }
 }

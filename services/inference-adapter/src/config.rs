@@ -167,18 +167,18 @@ fn read_deployments(document: &mut Document) -> Vec<DeploymentConfig> {
     let sections = document.sections("deployments");
     sections
         .into_iter()
-        .filter_map(|mut section| {
-            let deployment = read_deployment(&mut section)?;
+        .map(|mut section| {
+            let deployment = read_deployment(&mut section);
             if !ids.insert(deployment.id.clone()) {
                 section
                     .mistake("id", format!("is \"{}\", which another deployment has already", deployment.id));
             }
-            Some(deployment)
+            deployment
         })
         .collect()
 }
 
-fn read_deployment(section: &mut Section) -> Option<DeploymentConfig> {
+fn read_deployment(section: &mut Section) -> DeploymentConfig {
     let id = section.required_string("id");
     if id.len() > ID_MAX_BYTES || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
         section.mistake("id", format!("must be at most {ID_MAX_BYTES} ASCII characters without spaces"));
@@ -191,10 +191,10 @@ fn read_deployment(section: &mut Section) -> Option<DeploymentConfig> {
         Kind::Simulated => simulated(section, &id),
         Kind::OpenAi | Kind::Ollama => remote(section, kind),
     };
-    Some(DeploymentConfig { id, model, engine: engine? })
+    DeploymentConfig { id, model, engine }
 }
 
-fn simulated(section: &mut Section, id: &str) -> (String, Option<EngineConfig>) {
+fn simulated(section: &mut Section, id: &str) -> (String, EngineConfig) {
     for key in ["endpoint", "api_key_env"] {
         if section.string(key).is_some() {
             section.mistake(key, "is not for the simulated engine");
@@ -203,10 +203,10 @@ fn simulated(section: &mut Section, id: &str) -> (String, Option<EngineConfig>) 
     let model = section.string("model").unwrap_or_else(|| id.to_owned());
     let delay = section.duration("delay", Duration::ZERO, Duration::ZERO..=HOUR);
     let tokens_per_second = section.float("tokens_per_second", 50.0, 0.1..=1_000_000.0);
-    (model, Some(EngineConfig::Simulated(Pace { delay, tokens_per_second })))
+    (model, EngineConfig::Simulated(Pace { delay, tokens_per_second }))
 }
 
-fn remote(section: &mut Section, kind: Kind) -> (String, Option<EngineConfig>) {
+fn remote(section: &mut Section, kind: Kind) -> (String, EngineConfig) {
     let model = section.required_string("model");
     let known = section.has("endpoint");
     let text = section.required_string("endpoint");
@@ -223,21 +223,15 @@ fn remote(section: &mut Section, kind: Kind) -> (String, Option<EngineConfig>) {
     match parsed {
         Ok(endpoint) => {
             let context_tokens = Some(context_tokens).filter(|tokens| *tokens > 0);
-            (
-                model,
-                Some(EngineConfig::Remote {
-                    kind,
-                    endpoint,
-                    api_key: api_key.map(Into::into),
-                    context_tokens,
-                }),
-            )
+            let api_key = api_key.map(Into::into);
+            (model, EngineConfig::Remote { kind, endpoint, api_key, context_tokens })
         }
         Err(message) => {
             if !message.is_empty() {
                 section.mistake("endpoint", message);
             }
-            (model, None)
+            // Never used, since the mistake is noted; the id must be known to what refers to it.
+            (model, EngineConfig::Simulated(Pace { delay: Duration::ZERO, tokens_per_second: 1.0 }))
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
 use tower::{BoxError, Service};
 
@@ -46,13 +47,19 @@ struct Shared {
     authorities: Vec<String>,
     replicas: ArcSwap<Vec<Arc<Replica>>>,
     resolved: watch::Sender<bool>,
+    aborting: CancellationToken,
 }
 
 impl Balancer {
     pub(super) fn start(endpoint: &str, tasks: &Tasks) -> Result<Self, InvalidEndpoint> {
         let authorities = authorities(endpoint)?;
         let resolved = watch::Sender::new(false);
-        let shared = Arc::new(Shared { authorities, replicas: ArcSwap::default(), resolved });
+        let shared = Arc::new(Shared {
+            authorities,
+            replicas: ArcSwap::default(),
+            resolved,
+            aborting: tasks.aborting(),
+        });
         // Addresses need no resolution: they are there from the start and never change.
         let addresses = shared.authorities.iter().map(|authority| authority.parse());
         match addresses.collect::<Result<Vec<SocketAddr>, _>>() {
@@ -168,7 +175,9 @@ impl Shared {
                     return Ok(response);
                 }
                 Ok(Ok((response, load))) => {
-                    return Ok(response.map(|body| Body::new(RemoteBody::new(body, deadline, load))));
+                    return Ok(response.map(|body| {
+                        Body::new(RemoteBody::new(body, deadline, self.aborting.clone(), load))
+                    }));
                 }
                 Ok(Err(SendError::Lost(error))) => {
                     tracing::debug!(replica = %replica.address, %error, "call failed");

@@ -1,5 +1,5 @@
-//! The body of an answer from another process: bounded by the call's deadline, and never ended by the
-//! transport without a status that says so.
+//! The body of an answer from another process: bounded by the call's deadline and by our own drain limit, and
+//! never ended by the transport without a status that says so.
 
 use std::{
     future::Future as _,
@@ -13,6 +13,7 @@ use http_body::Frame;
 use penstock_proto::{Error, Reason};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, body::Body};
 
 use super::{balancer::unavailable, replica::Load};
@@ -23,14 +24,17 @@ pin_project! {
         inner: Body,
         #[pin]
         deadline: Sleep,
+        #[pin]
+        aborting: WaitForCancellationFutureOwned,
         load: Load,
         ended: bool,
     }
 }
 
 impl RemoteBody {
-    pub(super) fn new(inner: Body, deadline: Instant, load: Load) -> Self {
-        Self { inner, deadline: sleep_until(deadline), load, ended: false }
+    pub(super) fn new(inner: Body, deadline: Instant, aborting: CancellationToken, load: Load) -> Self {
+        let aborting = aborting.cancelled_owned();
+        Self { inner, deadline: sleep_until(deadline), aborting, load, ended: false }
     }
 }
 
@@ -44,9 +48,12 @@ impl http_body::Body for RemoteBody {
             return Poll::Ready(None);
         }
         let status = match this.inner.poll_frame(cx) {
-            Poll::Pending => {
-                ready!(this.deadline.poll(cx));
+            Poll::Pending if this.deadline.poll(cx).is_ready() => {
                 Error::new(Reason::DeadlineExceeded, "the deadline passed").into()
+            }
+            Poll::Pending => {
+                ready!(this.aborting.poll(cx));
+                Error::new(Reason::Draining, "the service is shutting down").into()
             }
             Poll::Ready(Some(Ok(frame))) => {
                 *this.ended = frame.is_trailers();

@@ -28,6 +28,8 @@ impl Health {
                 let answer = client.get(call.request(GetRequest {})).await;
                 let latency = Some(started.elapsed());
                 let report = answer.map(|answer| answer.into_inner().report.unwrap_or_default());
+                component
+                    .parts(report.as_ref().map_or_else(|_| Vec::new(), |report| report.components.clone()));
                 let well = report.as_ref().is_ok_and(|report| report.state() == State::Up);
                 match report {
                     Ok(_) if well => component.up(latency),

@@ -67,6 +67,7 @@ endpoint = 'http://ok'
         mistakes,
         [
             "line 6: deployments[0].endpoint: must not hold a user or a password; use api_key_env",
+            "line 8: deployments[1].id: is \"a\", which another deployment has already",
             "line 10: deployments[1].endpoint: is not for the simulated engine",
             "line 11: deployments[1].tokens_per_second: must be from 0.1 to 1000000",
             "line 12: deployments[2].id: is required",
