@@ -84,11 +84,11 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> ExitCode {
     let outcome = match command {
-        Command::Up(options) => match options.load("facade") {
+        Command::Up(options) => match options.load(None) {
             Ok(settings) => topology::up(settings).await,
             Err(mistakes) => return explain(options.file().as_deref(), &mistakes),
         },
-        Command::Serve { service, options } => match options.load(service.section()) {
+        Command::Serve { service, options } => match options.load(Some(service)) {
             Ok(settings) => topology::serve(service, settings).await,
             Err(mistakes) => return explain(options.file().as_deref(), &mistakes),
         },

@@ -9,6 +9,8 @@ use penstock_chassis::{
     config::{Document, Environment, Mistakes, Section},
 };
 
+use crate::topology::Service;
+
 /// The file that is read if it is there and none is named.
 const DEFAULT_FILE: &str = "penstock.toml";
 
@@ -48,9 +50,14 @@ impl Options {
         self.config.clone().or_else(default)
     }
 
-    /// Reads and checks everything. `listener` is the section that `--listen` speaks of.
-    pub(crate) fn load(&self, listener: &'static str) -> Result<Settings, Mistakes> {
+    /// Reads and checks everything. `service` is the one to run, if it is not all of them: `--listen` speaks of
+    /// it, and only the one that speaks to engines needs their keys.
+    pub(crate) fn load(&self, service: Option<Service>) -> Result<Settings, Mistakes> {
         let mut document = Document::load(self.file().as_deref(), Environment::of_process())?;
+        let listener = service.unwrap_or(Service::Facade).section();
+        if service.is_some_and(|service| service != Service::InferenceAdapter) {
+            document.without_secrets();
+        }
         if let Some(address) = &self.listen {
             document.set("--listen", &[listener, "listen"], address);
         }

@@ -31,7 +31,9 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Registry {
-    components: BTreeMap<String, ComponentReport>,
+    /// With the number of the handle that reports it.
+    components: BTreeMap<String, (u64, ComponentReport)>,
+    handles: u64,
     services: BTreeSet<String>,
     /// The components are all there: before that the process is not ready.
     started: bool,
@@ -52,11 +54,14 @@ impl Health {
     /// Adds a component to the report, until the handle is dropped. `required`: without it the process is DOWN.
     pub fn component(&self, name: impl Into<String>, required: bool) -> Component {
         let name = name.into();
+        let mut handle = 0;
         self.change(|registry| {
+            registry.handles += 1;
+            handle = registry.handles;
             let fresh = ComponentReport { name: name.clone(), required, ..ComponentReport::default() };
-            registry.components.insert(name.clone(), fresh);
+            registry.components.insert(name.clone(), (handle, fresh));
         });
-        Component { name, health: self.clone() }
+        Component { name, handle, health: self.clone() }
     }
 
     /// Names a gRPC service that this process serves: it gets the process' health under its own name.
@@ -118,13 +123,14 @@ impl Health {
 
 impl Registry {
     fn report(&self) -> Report {
-        let worst = self.components.values().map(effect).max().unwrap_or(State::Up);
+        let worst =
+            self.components.values().map(|(_, component)| effect(component)).max().unwrap_or(State::Up);
         let state = if self.draining || !self.started { State::Down } else { worst };
         Report {
             state: state.into(),
             draining: self.draining,
             version: VERSION.to_owned(),
-            components: self.components.values().cloned().collect(),
+            components: self.components.values().map(|(_, component)| component.clone()).collect(),
         }
     }
 }
@@ -139,10 +145,12 @@ fn effect(component: &ComponentReport) -> State {
     }
 }
 
-/// The handle of a component: it leaves the report when this is dropped.
+/// The handle of a component: it leaves the report when this is dropped. If the name was taken over by a newer
+/// handle, this one has no say any more.
 #[derive(Debug)]
 pub struct Component {
     name: String,
+    handle: u64,
     health: Health,
 }
 
@@ -165,7 +173,9 @@ impl Component {
     fn set(&self, state: State, detail: String, latency: Option<Duration>) {
         let mut before = State::Unspecified;
         self.health.change(|registry| {
-            if let Some(component) = registry.components.get_mut(&self.name) {
+            if let Some((handle, component)) = registry.components.get_mut(&self.name)
+                && *handle == self.handle
+            {
                 before = component.state();
                 component.state = state.into();
                 component.detail.clone_from(&detail);
@@ -187,7 +197,9 @@ impl Component {
 impl Drop for Component {
     fn drop(&mut self) {
         self.health.change(|registry| {
-            registry.components.remove(&self.name);
+            if registry.components.get(&self.name).is_some_and(|(handle, _)| *handle == self.handle) {
+                registry.components.remove(&self.name);
+            }
         });
     }
 }
@@ -216,6 +228,18 @@ mod tests {
         required.up(None);
         drop(optional);
         assert_eq!(health.report().state(), State::Up);
+    }
+
+    #[test]
+    fn an_old_handle_has_no_say_over_a_newer_one() {
+        let health = started();
+        let old = health.component("a", true);
+        let new = health.component("a", true);
+        new.up(None);
+        old.down("gone", None);
+        drop(old);
+        assert_eq!(health.report().state(), State::Up);
+        assert_eq!(health.report().components.len(), 1);
     }
 
     #[test]

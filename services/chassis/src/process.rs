@@ -38,8 +38,8 @@ impl ShutdownConfig {
         Self {
             // Balancers look every second or two; Kubernetes needs a moment to take an endpoint out.
             readiness_delay: section.duration("readiness_delay", Duration::from_secs(3), minutes(5)),
-            // Below Kubernetes' 30 s, the delay included.
-            drain_limit: section.duration("drain_limit", Duration::from_secs(25), minutes(60)),
+            // With the delay and the last second of everything else below Kubernetes' 30 s.
+            drain_limit: section.duration("drain_limit", Duration::from_secs(20), minutes(60)),
         }
     }
 }

@@ -153,9 +153,10 @@ impl Shared {
         }
         let (head, body) = request.into_parts();
         // Kept for the second attempt. Every request of the contract is one message.
-        let body = match Limited::new(body, MESSAGE_MAX_BYTES).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(_) => return Err(Error::new(Reason::RequestTooLarge, "the message is too large").into()),
+        let body = match timeout_at(deadline, Limited::new(body, MESSAGE_MAX_BYTES).collect()).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(_)) => return Err(Error::new(Reason::RequestTooLarge, "the message is too large").into()),
+            Err(_) => return Err(Error::new(Reason::DeadlineExceeded, "the deadline passed").into()),
         };
         let mut tried = None;
         for _ in 0..ATTEMPTS {

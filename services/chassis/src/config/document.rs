@@ -97,6 +97,11 @@ impl Document {
         self.root.set(path, value, &Origin::Option(option));
     }
 
+    /// Says that this process is not the one that uses the secrets named in the file: they need not be set here.
+    pub fn without_secrets(&mut self) {
+        self.root.without_secrets();
+    }
+
     /// Whether there is a file: with one, nothing is guessed.
     pub fn is_from_file(&self) -> bool {
         self.from_file

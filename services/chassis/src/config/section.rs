@@ -20,6 +20,8 @@ pub struct Section {
     origins: Vec<(String, Origin)>,
     environment: Rc<Environment>,
     mistakes: Rc<RefCell<Vec<Mistake>>>,
+    /// Whether secrets that are not set are mistakes.
+    needs_secrets: bool,
 }
 
 impl Section {
@@ -37,6 +39,7 @@ impl Section {
             origins: Vec::new(),
             environment,
             mistakes,
+            needs_secrets: true,
         };
         match node.value {
             Value::Table(members) => section.members = members,
@@ -210,6 +213,7 @@ impl Section {
         let variable = self.string(key)?;
         match self.environment.get(&variable) {
             Some(secret) if !secret.is_empty() => Some(secret.to_owned()),
+            _ if !self.needs_secrets => None,
             Some(_) => {
                 self.mistake(key, format!("names the environment variable {variable}, which is empty"));
                 None
@@ -267,7 +271,13 @@ impl Section {
     }
 
     fn child(&self, path: String, node: Node) -> Section {
-        Section::new(path, node, Rc::clone(&self.environment), Rc::clone(&self.mistakes))
+        let mut child = Section::new(path, node, Rc::clone(&self.environment), Rc::clone(&self.mistakes));
+        child.needs_secrets = self.needs_secrets;
+        child
+    }
+
+    pub(super) fn without_secrets(&mut self) {
+        self.needs_secrets = false;
     }
 
     fn take(&mut self, key: &str) -> Option<Node> {
@@ -439,6 +449,14 @@ mod tests {
         assert!(!format!("{document:?}").contains("hunter2"));
         let mistakes = document.finish().unwrap_err().to_string();
         assert_eq!(mistakes, "line 3: x.b: names the environment variable UNSET, which is not set");
+    }
+
+    #[test]
+    fn a_process_that_does_not_use_the_secrets_does_not_need_them() {
+        let mut document = Document::parse(Some("[x]\na = 'UNSET'"), Environment::default()).unwrap();
+        document.without_secrets();
+        assert_eq!(document.section("x").secret_from_env("a"), None);
+        assert_eq!(document.finish(), Ok(()));
     }
 
     #[test]

@@ -31,6 +31,7 @@ impl Engines {
     pub(crate) fn start() -> Engines {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .arg("engine")
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the engines start");
@@ -48,7 +49,7 @@ impl Drop for Engines {
     }
 }
 
-/// Serves until it is killed.
+/// Serves until standard input ends: with the benchmark, however that ends.
 pub(crate) async fn serve() {
     let paced = Script::texts([TEXT; PACED_CHUNKS]);
     let steps = paced.steps.into_iter().flat_map(|step| match step {
@@ -64,5 +65,5 @@ pub(crate) async fn serve() {
     for engine in &engines {
         println!("{}", engine.address());
     }
-    std::future::pending::<()>().await;
+    tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await.ok();
 }
