@@ -8,6 +8,7 @@ use penstock_proto::{
         ChatInput, GenerateRequest, Message, generate_request::Input, inference_client::InferenceClient,
         message::Content,
     },
+    status::v1::{GetRequest, State, status_client::StatusClient},
 };
 use tonic::{
     Request, Status,
@@ -85,4 +86,13 @@ pub async fn is_serving(address: SocketAddr, service: &str) -> bool {
     let request = HealthCheckRequest { service: service.into() };
     let answer = HealthClient::new(channel).check(request).await;
     answer.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
+}
+
+/// Whether the process at `address` reports each of these components as UP.
+pub async fn all_up(address: SocketAddr, components: &[&str]) -> bool {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap().timeout(LONG);
+    let Ok(channel) = endpoint.connect().await else { return false };
+    let Ok(answer) = StatusClient::new(channel).get(GetRequest {}).await else { return false };
+    let report = answer.into_inner().report.unwrap_or_default();
+    components.iter().all(|name| report.components.iter().any(|c| c.name == *name && c.state() == State::Up))
 }

@@ -215,7 +215,11 @@ impl Mesh {
                 Err(_) => false,
             };
         }
-        crate::grpc::is_serving(self.address(service), "").await
+        let address = self.address(service);
+        // A router serves without its limiter and its cache; tests want to begin with both.
+        let whole =
+            service != Service::Router || crate::grpc::all_up(address, &["rate-limiter", "cache"]).await;
+        whole && crate::grpc::is_serving(address, "").await
     }
 
     /// Where a service listens. Standalone: the one port, which takes gRPC too.

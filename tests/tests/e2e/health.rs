@@ -118,8 +118,11 @@ both! {
         let mesh = Mesh::over(topology, &engine, "").await;
         for service in Service::ALL {
             let mut status = StatusClient::new(channel(mesh.address(service)).await);
-            let report = within("Status.Get", status.get(GetRequest {})).await.unwrap().into_inner().report.unwrap();
-            assert_eq!(report.state(), State::Up, "{}: {report:?}", service.name());
+            // All started at once: who looked early looks again.
+            let report = until(&format!("{} to be UP", service.name()), async || {
+                let report = status.get(GetRequest {}).await.unwrap().into_inner().report.unwrap();
+                (report.state() == State::Up).then_some(report)
+            }).await;
             assert!(!report.draining && !report.version.is_empty());
             let names: Vec<_> = report.components.iter().map(|component| component.name.as_str()).collect();
             assert!(names.is_sorted(), "{names:?}");
@@ -159,8 +162,11 @@ both! {
         let mesh = Mesh::over(topology, &engine, "").await;
         let live = mesh.anonymous().get("/health/live").await;
         assert_eq!((live.status, live.json()["status"].as_str()), (200, Some("alive")));
-        let ready = mesh.anonymous().get("/health/ready").await;
-        assert_eq!((ready.status, ready.json()["status"].as_str()), (200, Some("UP")));
+        let ready = until("the facade to be UP", async || {
+            let ready = mesh.anonymous().get("/health/ready").await;
+            (ready.json()["status"] == "UP").then_some(ready)
+        }).await;
+        assert_eq!(ready.status, 200);
         let health = mesh.anonymous().get("/health").await;
         assert_eq!((health.status, health.json()["status"].as_str()), (200, Some("UP")));
         assert!(health.json()["components"].is_object() || health.json()["components"].is_array());

@@ -7,7 +7,7 @@ use penstock_proto::{
 use penstock_tests::{
     Client, Engine, Mesh, Script, Service, Topology, both,
     bounded::until,
-    client::{chat, with},
+    client::{chat, streamed, with},
     grpc::create_key,
 };
 use serde_json::json;
@@ -80,7 +80,9 @@ both! {
         }
         // A stream is settled as well, usage asked for or not.
         engine.always(Script { usage: (400, 500), ..Script::default() });
-        client.stream(&chat("test-model")).await.rest().await;
+        until("the last reservation to be settled", async || {
+            (client.chat(&streamed(chat("test-model"))).await.status == 200).then_some(())
+        }).await;
         until("the stream to be settled", async || (ask(&client, 100).await.status == 429).then_some(())).await;
         let answer = ask(&client, 100).await;
         answer.problem(429, "rate_limit_exceeded");

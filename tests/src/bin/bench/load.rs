@@ -41,7 +41,7 @@ pub(crate) struct Load<'a> {
 pub(crate) struct Result {
     /// Requests or events.
     pub(crate) units: usize,
-    /// Median time of a request (plain) or until the first byte of a stream.
+    /// Median time of a request (plain) or until the first text of a stream.
     pub(crate) median: Duration,
     per_second: f64,
     kind: Kind,
@@ -108,9 +108,11 @@ impl Load<'_> {
         }
         let (mut events, mut first, mut tail) = (0, None, Vec::new());
         while let Some(frame) = body.frame().await {
-            first.get_or_insert_with(|| start.elapsed());
             let data = frame.unwrap().into_data().unwrap_or_default();
             events += texts_in(&data);
+            if events > 0 {
+                first.get_or_insert_with(|| start.elapsed());
+            }
             tail.extend_from_slice(&data);
             tail.drain(..tail.len().saturating_sub(16));
         }
@@ -140,7 +142,7 @@ impl fmt::Display for Result {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, time) = match self.kind {
             Kind::Plain => ("requests", "median"),
-            Kind::Stream => ("chunks", "first byte"),
+            Kind::Stream => ("chunks", "first text"),
         };
         write!(f, "{:.0} {unit}/s, {time} {:.2} ms", self.per_second, self.median.as_secs_f64() * 1e3)
     }
