@@ -1,9 +1,11 @@
 //! What a person who runs Penstock sees: request ids in logs, metrics, traces; and what nobody may see there.
 
+use serde_json::json;
+
 use penstock_tests::{
     ENGINE_CANARY, ENGINE_KEY, Engine, Mesh, PROMPT_CANARY, Script, Service, Step, Topology, both,
     bounded::until,
-    client::{chat, streamed},
+    client::{chat, streamed, with},
     collector::Collector,
     mesh::ADMIN_KEY,
 };
@@ -14,8 +16,10 @@ both! {
         let engine = Engine::start().await;
         let mesh = Mesh::over(topology, &engine, "").await;
         let client = mesh.client().with_header("x-request-id", "follow-me-1");
-        assert_eq!(client.chat(&chat("test-model")).await.status, 200);
-        client.stream(&chat("test-model")).await.rest().await;
+        // At temperature 0 the cache is asked as well.
+        let request = with(chat("test-model"), json!({"temperature": 0}));
+        assert_eq!(client.chat(&request).await.status, 200);
+        client.stream(&request).await.rest().await;
         for service in Service::ALL {
             until(&format!("the request in the log of {}", service.name()), async || {
                 mesh.log(service).iter().any(|line| line.to_string().contains("follow-me-1")).then_some(())
