@@ -24,7 +24,7 @@ pub struct Channel(BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>)
 impl Channel {
     /// A channel to a service in this process: its routes in the server stack, no socket.
     pub fn local(routes: Routes, chassis: &Chassis) -> Self {
-        let stack = ServerStack::new(routes.prepare(), chassis);
+        let stack = ServerStack::new(routes.prepare(), chassis, true);
         Self(BoxCloneSyncService::new(stack.map_err(|never: Infallible| match never {})))
     }
 

@@ -98,7 +98,7 @@ pub fn grpc(
 + Clone
 + Send
 + 'static {
-    ServerStack::new(routes.prepare(), chassis)
+    ServerStack::new(routes.prepare(), chassis, false)
         .map_request(|request: Request<Incoming>| request.map(Body::new))
 }
 

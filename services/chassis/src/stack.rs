@@ -43,14 +43,17 @@ struct Shared {
     metrics: Arc<RpcMetrics>,
     aborting: CancellationToken,
     room: Arc<Semaphore>,
+    in_process: bool,
 }
 
 impl<S> ServerStack<S> {
-    pub(crate) fn new(inner: S, chassis: &Chassis) -> Self {
+    /// `in_process`: the caller is in this process, and its span names the request already.
+    pub(crate) fn new(inner: S, chassis: &Chassis, in_process: bool) -> Self {
         let shared = Shared {
             metrics: Arc::clone(chassis.metrics.rpc()),
             aborting: chassis.tasks.aborting(),
             room: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            in_process,
         };
         Self { inner, shared: Arc::new(shared) }
     }
@@ -72,7 +75,12 @@ where
         let context = CallContext::from_rpc_headers(request.headers(), MAX_TIMEOUT);
         let path: Arc<str> = request.uri().path().into();
         // Trace first: everything below, refusals included, is logged with the request id.
-        let span = tracing::info_span!("rpc", "otel.name" = &*path, request_id = context.request_id());
+        // In process the caller's span does that; ours is then for traces and for logs at DEBUG.
+        let span = if self.shared.in_process {
+            tracing::debug_span!("rpc", "otel.name" = &*path, request_id = context.request_id())
+        } else {
+            tracing::info_span!("rpc", "otel.name" = &*path, request_id = context.request_id())
+        };
         context.adopt_trace(&span);
         // Metrics next: a call that is cut, shed or panics is counted as what it was.
         let guard = Guard::new(&self.shared, path, span.clone(), &context);
@@ -288,7 +296,7 @@ mod tests {
     where
         F: Future<Output = Result<Response<Body>, Infallible>>,
     {
-        ServerStack::new(service_fn(move |_| handler()), chassis).oneshot(request).await.unwrap()
+        ServerStack::new(service_fn(move |_| handler()), chassis, false).oneshot(request).await.unwrap()
     }
 
     fn reason(headers: &HeaderMap) -> Reason {
