@@ -205,27 +205,25 @@ impl http_body::Body for CallBody {
         }
         let span = this.guard.span.clone();
         let _entered = span.enter();
-        let exceeded = match this.limits.poll_exceeded(cx) {
-            Poll::Ready(status) => Some(status),
-            Poll::Pending => None,
-        };
-        let cut = match exceeded {
-            Some(status) => status,
-            None => match catch_unwind(AssertUnwindSafe(|| this.inner.poll_frame(cx))) {
-                Ok(Poll::Pending) => return Poll::Pending,
-                Ok(Poll::Ready(Some(Ok(frame)))) => {
-                    if let Some(code) = frame.trailers_ref().and_then(code_of) {
-                        this.guard.finish(code);
-                    }
-                    return Poll::Ready(Some(Ok(frame)));
+        let cut = match catch_unwind(AssertUnwindSafe(|| this.inner.poll_frame(cx))) {
+            // The timer is only set once there is something to wait for: most answers are there at once.
+            Ok(Poll::Pending) => ready!(this.limits.poll_exceeded(cx)),
+            // A body that never pauses is bounded all the same.
+            Ok(Poll::Ready(Some(Ok(frame)))) if !frame.is_data() || Instant::now() < this.guard.deadline => {
+                if let Some(code) = frame.trailers_ref().and_then(code_of) {
+                    this.guard.finish(code);
                 }
-                Ok(Poll::Ready(None)) => {
-                    *this.ended = true;
-                    return Poll::Ready(None);
-                }
-                Ok(Poll::Ready(Some(Err(status)))) => status,
-                Err(_) => panicked(),
-            },
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Ok(Poll::Ready(Some(Ok(_)))) => {
+                Error::new(Reason::DeadlineExceeded, "the deadline passed").into()
+            }
+            Ok(Poll::Ready(None)) => {
+                *this.ended = true;
+                return Poll::Ready(None);
+            }
+            Ok(Poll::Ready(Some(Err(status)))) => status,
+            Err(_) => panicked(),
         };
         *this.ended = true;
         this.guard.finish(cut.code());
@@ -332,6 +330,21 @@ mod tests {
         assert_eq!(frames, 10);
         assert_eq!(reason(&trailers), Reason::DeadlineExceeded);
         assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_always_ready_is_cut_at_the_deadline() {
+        let chassis = Chassis::default();
+        let endless = || async {
+            let frames =
+                tokio_stream::iter(std::iter::repeat_with(|| Ok::<_, Status>(Frame::data(Bytes::new()))));
+            Ok(Response::new(Body::new(StreamBody::new(frames))))
+        };
+        let mut body = call(&chassis, endless, request("100m")).await.into_body();
+        assert!(body.frame().await.unwrap().unwrap().is_data());
+        tokio::time::advance(Duration::from_millis(101)).await;
+        let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+        assert_eq!(reason(&trailers), Reason::DeadlineExceeded);
     }
 
     #[tokio::test]
