@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use penstock_chassis::MESSAGE_MAX_BYTES;
 use penstock_chassis::config::Section;
 
 /// Settings of the facade.
@@ -33,7 +34,9 @@ impl Config {
     pub fn read(section: &mut Section) -> Self {
         let default = Self::default();
         let second = Duration::from_secs(1);
-        let body_max = section.bytes("body_max_bytes", default.body_max_bytes as u64, 1024..=1 << 30);
+        // Half of what a gRPC message may hold: what is taken here must get through the mesh.
+        let most = (MESSAGE_MAX_BYTES / 2) as u64;
+        let body_max = section.bytes("body_max_bytes", default.body_max_bytes as u64, 1024..=most);
         Self {
             // At most a GiB, so that it fits even where a pointer has 32 bits.
             body_max_bytes: usize::try_from(body_max).unwrap_or(default.body_max_bytes),

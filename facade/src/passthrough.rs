@@ -10,7 +10,7 @@ use axum::{
     },
     response::Response,
 };
-use penstock_chassis::{CallContext, Channel};
+use penstock_chassis::{CallContext, Channel, arriving};
 use penstock_proto::{Error, Reason, metadata};
 use tonic::Status;
 use tower::ServiceExt as _;
@@ -50,7 +50,10 @@ impl Passthrough {
         let Some(channel) = self.channel(request.uri().path()) else {
             return refuse(Error::new(Reason::Unimplemented, "there is no such service here"));
         };
-        let request = prepare(request, context).map(tonic::body::Body::new);
+        // A conversation may last; every other request is one message that has to arrive.
+        let lasts = request.uri().path().starts_with("/grpc.reflection.");
+        let request = prepare(request, context);
+        let request = if lasts { request.map(tonic::body::Body::new) } else { request.map(arriving) };
         match channel.clone().oneshot(request).await {
             Ok(response) => {
                 let mut response = response.map(Body::new);

@@ -162,7 +162,9 @@ impl Reason {
         match code {
             Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => Reason::Internal,
             Code::Cancelled => Reason::Cancelled,
-            Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition => Reason::InvalidRequest,
+            Code::InvalidArgument | Code::FailedPrecondition => Reason::InvalidRequest,
+            // What tonic says of a message that is larger than it decodes.
+            Code::OutOfRange => Reason::RequestTooLarge,
             Code::DeadlineExceeded => Reason::DeadlineExceeded,
             Code::NotFound => Reason::NotFound,
             Code::AlreadyExists | Code::Aborted => Reason::Conflict,

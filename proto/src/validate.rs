@@ -18,6 +18,8 @@ const MODEL_MAX_BYTES: usize = 256;
 const STOP_MAX: usize = 4;
 /// Most tools, as OpenAI has it.
 const TOOLS_MAX: usize = 128;
+/// Most members of a request that the contract does not name: engines know some dozens.
+const EXTENSIONS_MAX: usize = 1000;
 /// Violations reported at most: an answer must not grow with the number of mistakes.
 const VIOLATIONS_MAX: usize = 100;
 /// Roles of the chat format.
@@ -49,6 +51,12 @@ pub fn generate_request(request: &GenerateRequest) -> Vec<Violation> {
     found.tools(&request.tools);
     if request.tool_choice_json.is_some() && request.tools.is_empty() {
         found.tool_choice_without_tools(request);
+    }
+    if let Some(first_beyond) = request.extensions.get(EXTENSIONS_MAX) {
+        found.add(
+            first_beyond.name.chars().take(64).collect::<String>(),
+            format!("is one unknown member too many: at most {EXTENSIONS_MAX} are passed on"),
+        );
     }
     found.0
 }
@@ -222,6 +230,15 @@ mod tests {
             });
         }
         assert_eq!(fields(&request), ["messages[1].role", "messages[1].content", "messages[2].tool_call_id"]);
+    }
+
+    #[test]
+    fn unknown_members_are_bounded() {
+        let mut request = valid();
+        request.extensions = vec![crate::inference::v1::Extension::default(); EXTENSIONS_MAX];
+        assert!(fields(&request).is_empty());
+        request.extensions.push(crate::inference::v1::Extension { name: "x".repeat(100), json: "1".into() });
+        assert_eq!(fields(&request), ["x".repeat(64)]);
     }
 
     #[test]

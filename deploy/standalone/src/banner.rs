@@ -46,9 +46,18 @@ pub(crate) async fn models(config: &penstock_router::Config, adapter: &Channel) 
     offers.collect()
 }
 
-/// Prints all of it.
-pub(crate) fn print(listen: &ServerConfig, key: Option<&SecretString>, models: &[Offer]) -> io::Result<()> {
-    io::stdout().write_all(text(listen, key.map(SecretString::expose_secret), models).as_bytes())
+/// Prints where Penstock is, and the key if one was made now.
+pub(crate) fn print_start(listen: &ServerConfig, key: Option<&SecretString>) -> io::Result<()> {
+    io::stdout().write_all(start(listen, key.map(SecretString::expose_secret)).as_bytes())
+}
+
+/// Prints the models and a line to paste.
+pub(crate) fn print_models(
+    listen: &ServerConfig,
+    key: Option<&SecretString>,
+    offers: &[Offer],
+) -> io::Result<()> {
+    io::stdout().write_all(models_text(listen, key.map(SecretString::expose_secret), offers).as_bytes())
 }
 
 /// Prints a key that was made now, for a process that serves keys alone.
@@ -57,7 +66,7 @@ pub(crate) fn print_key(key: Option<&SecretString>) -> io::Result<()> {
     writeln!(io::stdout(), "First API key, shown once: {}", key.expose_secret())
 }
 
-fn text(listen: &ServerConfig, key: Option<&str>, models: &[Offer]) -> String {
+fn start(listen: &ServerConfig, key: Option<&str>) -> String {
     let base = format!("http://{}", reachable(listen.listen));
     let mut text = format!("Penstock {}\n\n", env!("CARGO_PKG_VERSION"));
     // Writing to a String cannot fail.
@@ -67,6 +76,12 @@ fn text(listen: &ServerConfig, key: Option<&str>, models: &[Offer]) -> String {
         Some(key) => writeln!(text, "  API key  {key} (made now, shown once: keep it)"),
         None => writeln!(text, "  API key  the one shown at the first start, or PENSTOCK_ADMIN_KEY"),
     };
+    text
+}
+
+fn models_text(listen: &ServerConfig, key: Option<&str>, models: &[Offer]) -> String {
+    let base = format!("http://{}", reachable(listen.listen));
+    let mut text = String::new();
     for (index, offer) in models.iter().take(MODELS_MAX).enumerate() {
         let title = if index == 0 { "Models " } else { "       " };
         let what = if offer.simulated { "a simulated engine, not a language model" } else { &offer.engine };
@@ -113,7 +128,9 @@ mod tests {
 
     #[test]
     fn a_real_model_is_tried_before_the_simulated_one() {
-        let text = text(&listen(), Some("sk-x"), &[offer("penstock-simulated", true), offer("llama", false)]);
+        assert!(start(&listen(), Some("sk-x")).contains("sk-x (made now, shown once"));
+        let text =
+            models_text(&listen(), Some("sk-x"), &[offer("penstock-simulated", true), offer("llama", false)]);
         assert!(text.contains("curl -N http://127.0.0.1:4000/v1/chat/completions"), "{text}");
         assert!(text.contains("\"model\":\"llama\"") && text.contains("Bearer sk-x"), "{text}");
         assert!(text.contains("penstock-simulated (a simulated engine, not a language model)"), "{text}");
@@ -121,7 +138,8 @@ mod tests {
 
     #[test]
     fn without_a_new_key_none_is_shown() {
-        let text = text(&listen(), None, &[offer("m", false)]);
+        assert!(start(&listen(), None).contains("the one shown at the first start"));
+        let text = models_text(&listen(), None, &[offer("m", false)]);
         assert!(text.contains("Bearer $PENSTOCK_KEY"), "{text}");
     }
 }

@@ -82,6 +82,8 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
 
     let of_auth = chassis.beside();
     let started = penstock_auth::start(settings.auth.1, &of_auth).await?;
+    // At once: the key is stored by now, and if anything fails below nobody would ever see it.
+    banner::print_start(&listen, started.first_key.as_ref())?;
     let auth = in_process(Service::Auth, started.routes, &of_auth);
     let of_limiter = chassis.beside();
     let routes = penstock_rate_limiter::start(settings.rate_limiter.1, &of_limiter);
@@ -103,7 +105,7 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
         service.serves().iter().for_each(|name| chassis.health.serves(*name));
     }
     serve_facade(&process, listener, facade, router, vec![(KEYS, auth)], &chassis)?;
-    banner::print(&listen, started.first_key.as_ref(), &models)?;
+    banner::print_models(&listen, started.first_key.as_ref(), &models)?;
     finish(process, telemetry).await
 }
 

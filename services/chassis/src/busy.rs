@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -22,7 +22,13 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Counts the requests that a connection has in hand.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Busy(Arc<AtomicUsize>);
+pub(crate) struct Busy(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    in_hand: AtomicUsize,
+    begun: AtomicBool,
+}
 
 impl Busy {
     /// The same service, its requests counted.
@@ -35,23 +41,32 @@ impl Busy {
         let mut idle = Duration::ZERO;
         while idle < span {
             sleep(LOOK).await;
-            idle = if self.0.load(Ordering::Relaxed) == 0 { idle + LOOK } else { Duration::ZERO };
+            idle = if self.0.in_hand.load(Ordering::Relaxed) == 0 { idle + LOOK } else { Duration::ZERO };
+        }
+    }
+
+    /// Until `span` is over, if there was no request by then; else for ever.
+    pub(crate) async fn mute(&self, span: Duration) {
+        sleep(span).await;
+        if self.0.begun.load(Ordering::Relaxed) {
+            std::future::pending().await
         }
     }
 
     fn begin(&self) -> InHand {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.begun.store(true, Ordering::Relaxed);
+        self.0.in_hand.fetch_add(1, Ordering::Relaxed);
         InHand(Arc::clone(&self.0))
     }
 }
 
 /// A request in hand, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct InHand(Arc<AtomicUsize>);
+pub(crate) struct InHand(Arc<Counts>);
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_hand.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -150,6 +165,8 @@ mod tests {
         let service = busy.watch(service_fn(answer));
         let response = service.oneshot(Request::new(())).await.unwrap();
         let second = Duration::from_secs(1);
+        assert!(timeout(10 * second, busy.mute(second)).await.is_err(), "it had a request");
+        assert!(timeout(2 * second, Busy::default().mute(second)).await.is_ok());
         assert!(timeout(10 * second, busy.idle(second)).await.is_err());
         drop(response);
         assert!(timeout(2 * second, busy.idle(second)).await.is_ok());

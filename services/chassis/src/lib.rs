@@ -2,6 +2,7 @@
 //! stack of layers, channels to other services, deadlines and request ids, tasks and shutdown. It knows
 //! nothing of language models, keys or caches.
 
+mod arrival;
 mod busy;
 mod channel;
 pub mod config;
@@ -15,6 +16,7 @@ mod stack;
 mod tasks;
 mod telemetry;
 
+pub use arrival::arriving;
 pub use channel::{Channel, InvalidEndpoint};
 pub use context::CallContext;
 pub use health::{Component, Health};
@@ -45,6 +47,6 @@ impl Chassis {
     }
 }
 
-/// Largest gRPC message that any service takes or gives, in bytes: twice the default limit of a request's body,
-/// since strings grow a little when they are unescaped and framed.
-pub const MESSAGE_MAX_BYTES: usize = 64 << 20;
+/// Largest gRPC message that any service takes or gives, in bytes: twice the largest body that may be configured,
+/// since frames and lengths come on top of what a body holds.
+pub const MESSAGE_MAX_BYTES: usize = 128 << 20;

@@ -1,7 +1,7 @@
 //! Metrics of a process in one registry, given out as OpenMetrics text; and the measures of every gRPC call.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
@@ -11,6 +11,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
 use tonic::Code;
 
 /// Upper edges of the duration histogram, in seconds: from an in-process call to a long generation.
@@ -79,6 +81,8 @@ pub(crate) struct RpcMetrics {
     pub(crate) in_flight: Gauge,
     /// By path, so that the hot path makes no labels.
     methods: RwLock<HashMap<Arc<str>, Arc<Method>>>,
+    /// Paths that get a series of their own: callers can make up others.
+    known: HashSet<String>,
 }
 
 impl Default for RpcMetrics {
@@ -88,6 +92,7 @@ impl Default for RpcMetrics {
             seconds: Family::new_with_constructor(|| Histogram::new(DURATION_EDGES)),
             in_flight: Gauge::default(),
             methods: RwLock::default(),
+            known: known_paths(),
         }
     }
 }
@@ -120,10 +125,10 @@ const CODES: [&str; 17] = [
 ];
 
 impl RpcMetrics {
-    /// Counts a call that has ended. `path` is what the caller sent: one that nothing implements gets no
-    /// series of its own, so that callers cannot make series.
+    /// Counts a call that has ended. `path` is what the caller sent: only one of the contract gets a series of
+    /// its own.
     pub(crate) fn record(&self, path: &str, code: Code, duration: Duration) {
-        let path = if code == Code::Unimplemented { "unknown" } else { path };
+        let path = if self.known.contains(path) { path } else { "unknown" };
         let method = self.method(path);
         let index = code as usize;
         if let (Some(slot), Some(name)) = (method.codes.get(index), CODES.get(index)) {
@@ -152,20 +157,51 @@ impl RpcMetrics {
     }
 }
 
+/// The path of every method of the contract, of health and of reflection.
+fn known_paths() -> HashSet<String> {
+    let files = [
+        penstock_proto::FILE_DESCRIPTOR_SET,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ];
+    let sets = files.into_iter().filter_map(|bytes| FileDescriptorSet::decode(bytes).ok());
+    let mut paths = HashSet::new();
+    for file in sets.flat_map(|set| set.file) {
+        for service in &file.service {
+            for method in &service.method {
+                paths.insert(format!("/{}.{}/{}", file.package(), service.name(), method.name()));
+            }
+        }
+    }
+    paths
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const CHECK: &str = "/grpc.health.v1.Health/Check";
+
     #[test]
     fn calls_are_counted_by_method_and_code() {
         let metrics = Metrics::default();
-        metrics.rpc().record("/a.B/C", Code::Ok, Duration::from_millis(1));
-        metrics.rpc().record("/a.B/C", Code::Ok, Duration::from_millis(1));
-        metrics.rpc().record("/a.B/C", Code::NotFound, Duration::from_millis(1));
+        metrics.rpc().record(CHECK, Code::Ok, Duration::from_millis(1));
+        metrics.rpc().record(CHECK, Code::Ok, Duration::from_millis(1));
+        metrics.rpc().record(CHECK, Code::NotFound, Duration::from_millis(1));
         let text = metrics.encode().unwrap();
-        assert!(text.contains("penstock_rpc_total{method=\"a.B/C\",code=\"OK\"} 2"), "{text}");
-        assert!(text.contains("penstock_rpc_total{method=\"a.B/C\",code=\"NOT_FOUND\"} 1"), "{text}");
-        assert!(text.contains("penstock_rpc_seconds_count{method=\"a.B/C\"} 3"), "{text}");
+        assert!(
+            text.contains("penstock_rpc_total{method=\"grpc.health.v1.Health/Check\",code=\"OK\"} 2"),
+            "{text}"
+        );
+        assert!(
+            text.contains("penstock_rpc_total{method=\"grpc.health.v1.Health/Check\",code=\"NOT_FOUND\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("penstock_rpc_seconds_count{method=\"grpc.health.v1.Health/Check\"} 3"),
+            "{text}"
+        );
     }
 
     /// G6: paths that callers make up do not become series.
@@ -173,13 +209,11 @@ mod tests {
     fn callers_cannot_make_series() {
         let metrics = Metrics::default();
         for n in 0..1000 {
-            metrics.rpc().record(&format!("/made.Up/{n}"), Code::Unimplemented, Duration::ZERO);
+            // Whatever they are answered: refused under load, too.
+            metrics.rpc().record(&format!("/grpc.health.v1.Health/{n}"), Code::Unavailable, Duration::ZERO);
         }
         let text = metrics.encode().unwrap();
-        assert!(
-            text.contains("penstock_rpc_total{method=\"unknown\",code=\"UNIMPLEMENTED\"} 1000"),
-            "{text}"
-        );
-        assert!(!text.contains("made.Up"));
+        assert!(text.contains("penstock_rpc_total{method=\"unknown\",code=\"UNAVAILABLE\"} 1000"), "{text}");
+        assert!(!text.contains("Health/"), "{text}");
     }
 }

@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{body::Body, service::Routes};
 use tower::{BoxError, Service, ServiceExt as _};
 
-use crate::{Chassis, busy::Busy, config::Section, stack::ServerStack};
+use crate::{Chassis, arrival::arriving, busy::Busy, config::Section, stack::ServerStack};
 
 /// Most connections at once; beyond it new ones wait to be accepted. Each costs about 20 KiB.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -98,8 +98,11 @@ pub fn grpc(
 + Clone
 + Send
 + 'static {
-    ServerStack::new(routes.prepare(), chassis, false)
-        .map_request(|request: Request<Incoming>| request.map(Body::new))
+    ServerStack::new(routes.prepare(), chassis, false).map_request(|request: Request<Incoming>| {
+        // A conversation may last; every other request is one message, and a slow one holds memory for nothing.
+        let lasts = request.uri().path().starts_with("/grpc.reflection.");
+        if lasts { request.map(Body::new) } else { request.map(arriving) }
+    })
 }
 
 /// The servers of a process.
@@ -187,6 +190,8 @@ impl Servers {
         let mut cut = std::pin::pin!(cut);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            // hyper waits for ever for the rest of an HTTP/2 preface.
+            () = busy.mute(HEAD_TIMEOUT) => return,
             () = self.draining.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {

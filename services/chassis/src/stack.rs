@@ -18,7 +18,10 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
 use penstock_proto::{Error, Reason, metadata::REQUEST_ID};
 use pin_project_lite::pin_project;
-use tokio::{sync::Semaphore, time::Instant, time::Sleep};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep},
+};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Code, Status, body::Body};
 use tower::Service;
@@ -30,6 +33,8 @@ use crate::{CallContext, Chassis, metrics::RpcMetrics};
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Most calls served at once by one process; beyond it calls are refused at once. Each costs a few KiB.
 const MAX_IN_FLIGHT: usize = 16_384;
+/// Most streams at once that only watch something: they stay for ever, so they get a room of their own.
+const MAX_WATCHES: usize = 1024;
 
 /// Wraps the handlers of a service. Used for every call, in process and from the wire.
 #[derive(Clone, Debug)]
@@ -43,6 +48,7 @@ struct Shared {
     metrics: Arc<RpcMetrics>,
     aborting: CancellationToken,
     room: Arc<Semaphore>,
+    watch_room: Arc<Semaphore>,
     in_process: bool,
 }
 
@@ -53,6 +59,7 @@ impl<S> ServerStack<S> {
             metrics: Arc::clone(chassis.metrics.rpc()),
             aborting: chassis.tasks.aborting(),
             room: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            watch_room: Arc::new(Semaphore::new(MAX_WATCHES)),
             in_process,
         };
         Self { inner, shared: Arc::new(shared) }
@@ -87,13 +94,27 @@ where
         // Both bound the headers and the body alike; tonic bounds neither in process.
         let limits = guard.limits();
         // Load shed last, so that what is refused costs nothing but is still seen above.
-        let permit = Arc::clone(&self.shared.room).try_acquire_owned().ok();
-        let handler = permit.is_some().then(|| {
+        let (admitted, permit) = self.shared.admit(guard.path());
+        let handler = admitted.then(|| {
             request.extensions_mut().insert(context);
             let _entered = span.enter();
             self.inner.call(request)
         });
         Call { handler, limits: Some(limits), guard: Some(guard), permit }
+    }
+}
+
+impl Shared {
+    /// Whether there is room for a call, and its place if it needs one. A check of health always has room: a
+    /// process that has much to do is not to be restarted for it.
+    fn admit(&self, path: &str) -> (bool, Option<OwnedSemaphorePermit>) {
+        if path.starts_with("/grpc.health.") && !path.ends_with("/Watch") {
+            return (true, None);
+        }
+        let watches = path.ends_with("/Watch") || path.ends_with("/WatchRevocations");
+        let room = if watches { &self.watch_room } else { &self.room };
+        let permit = Arc::clone(room).try_acquire_owned().ok();
+        (permit.is_some(), permit)
     }
 }
 
@@ -126,7 +147,7 @@ pin_project! {
         #[pin]
         limits: Option<Limits>,
         guard: Option<Guard>,
-        permit: Option<tokio::sync::OwnedSemaphorePermit>,
+        permit: Option<OwnedSemaphorePermit>,
     }
 }
 
@@ -189,7 +210,7 @@ pin_project! {
         #[pin]
         limits: Limits,
         guard: Guard,
-        permit: Option<tokio::sync::OwnedSemaphorePermit>,
+        permit: Option<OwnedSemaphorePermit>,
         ended: bool,
     }
 }
@@ -262,6 +283,10 @@ impl Guard {
         }
     }
 
+    fn path(&self) -> &str {
+        &self.path
+    }
+
     fn finish(&mut self, code: Code) {
         self.code.get_or_insert(code);
     }
@@ -287,7 +312,10 @@ mod tests {
     use super::*;
 
     fn request(timeout: &str) -> Request<Body> {
-        Request::post("/a.B/C").header("grpc-timeout", timeout).body(Body::empty()).unwrap()
+        Request::post("/grpc.health.v1.Health/Check")
+            .header("grpc-timeout", timeout)
+            .body(Body::empty())
+            .unwrap()
     }
 
     async fn call<F>(chassis: &Chassis, handler: impl Fn() -> F, request: Request<Body>) -> Response<Body>
@@ -355,7 +383,26 @@ mod tests {
         assert_eq!(reason(response.headers()), Reason::Internal);
         drop(response);
         let text = chassis.metrics.encode().unwrap();
-        assert!(text.contains("penstock_rpc_total{method=\"a.B/C\",code=\"INTERNAL\"} 1"), "{text}");
+        assert!(
+            text.contains("penstock_rpc_total{method=\"grpc.health.v1.Health/Check\",code=\"INTERNAL\"} 1"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn watches_are_bounded_and_leave_room_for_calls_and_checks() {
+        let chassis = Chassis::default();
+        let stack = ServerStack::new((), &chassis, false);
+        let watch = "/grpc.health.v1.Health/Watch";
+        let places: Vec<_> = (0..MAX_WATCHES).map(|_| stack.shared.admit(watch)).collect();
+        assert!(places.iter().all(|(admitted, _)| *admitted));
+        assert!(!stack.shared.admit(watch).0);
+        let calls: Vec<_> = (0..MAX_IN_FLIGHT).map(|_| stack.shared.admit("/a.B/C")).collect();
+        assert!(calls.iter().all(|(admitted, _)| *admitted));
+        assert!(!stack.shared.admit("/a.B/C").0);
+        assert!(stack.shared.admit("/grpc.health.v1.Health/Check").0);
+        drop((places, calls));
+        assert!(stack.shared.admit(watch).0 && stack.shared.admit("/a.B/C").0);
     }
 
     #[tokio::test]
@@ -368,7 +415,10 @@ mod tests {
         };
         drop(call(&chassis, endless, request("1S")).await);
         let text = chassis.metrics.encode().unwrap();
-        assert!(text.contains("penstock_rpc_total{method=\"a.B/C\",code=\"CANCELLED\"} 1"), "{text}");
+        assert!(
+            text.contains("penstock_rpc_total{method=\"grpc.health.v1.Health/Check\",code=\"CANCELLED\"} 1"),
+            "{text}"
+        );
         assert!(text.contains("penstock_rpc_in_flight 0"), "{text}");
     }
 

@@ -12,16 +12,17 @@ pub struct Tasks {
     draining: CancellationToken,
     stopping: CancellationToken,
     aborting: CancellationToken,
+    killing: CancellationToken,
 }
 
 impl Tasks {
     /// Runs `task` until it ends or the process stops. A task that loops must end when
     /// [`Tasks::stopping`] is cancelled, or be dropped at any await without harm.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let aborting = self.aborting.clone();
+        let killing = self.killing.clone();
         self.tracker.spawn(async move {
             let caught = AssertUnwindSafe(task).catch_unwind();
-            if let Some(Err(_)) = aborting.run_until_cancelled(caught).await {
+            if let Some(Err(_)) = killing.run_until_cancelled(caught).await {
                 tracing::error!(task = name, "background task panicked");
             }
         });
@@ -38,7 +39,8 @@ impl Tasks {
         self.stopping.clone()
     }
 
-    /// Cancelled when the drain limit is reached: what still runs is cut, with an error.
+    /// Cancelled when the drain limit is reached: streams that still run are cut, with an error. Background tasks
+    /// go on: what was cut is still accounted for.
     pub fn aborting(&self) -> CancellationToken {
         self.aborting.clone()
     }
@@ -48,7 +50,7 @@ impl Tasks {
         self.stopping.cancel();
         self.tracker.close();
         if tokio::time::timeout(limit, self.tracker.wait()).await.is_err() {
-            self.aborting.cancel();
+            self.killing.cancel();
             self.tracker.wait().await;
         }
     }
@@ -69,6 +71,8 @@ mod tests {
         });
         tasks.spawn("deaf", std::future::pending());
         tasks.spawn("panics", async { panic!("contained") });
+        tasks.aborting().cancel();
+        tokio::task::yield_now().await;
         tasks.stop(Duration::from_secs(1)).await;
         assert_eq!(receiver.await, Ok("ended well"));
     }

@@ -73,15 +73,15 @@ impl Account {
         }
     }
 
-    /// What the request cost: as the engine counted, else estimated from what the caller got; nothing if it got
-    /// nothing, or if the cache gave it.
+    /// What the request cost: as the engine counted, else estimated from the prompt and what the caller got;
+    /// nothing if no engine began to answer, or if the cache gave it.
     pub(crate) fn tokens(&self) -> u64 {
         if self.cache == HIT {
             return 0;
         }
         match &self.usage {
             Some(usage) => u64::try_from(usage.total_tokens).unwrap_or(0),
-            None if self.delivered_bytes == 0 => 0,
+            None if self.deployment.is_empty() => 0,
             None => self.prompt_tokens + self.delivered_bytes.div_ceil(BYTES_PER_TOKEN) as u64,
         }
     }
@@ -308,7 +308,7 @@ pub(crate) mod tests {
     fn a_request_costs_what_the_engine_counted_else_what_the_caller_got() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _entered = runtime.enter();
-        assert_eq!(account().tokens(), 0, "nothing delivered");
+        assert_eq!(Account { deployment: String::new(), ..account() }.tokens(), 0, "no engine answered");
         assert_eq!(Account { delivered_bytes: 9, ..account() }.tokens(), 10 + 3);
         let usage = Some(Usage { total_tokens: 42, ..Usage::default() });
         assert_eq!(Account { usage: usage.clone(), delivered_bytes: 9, ..account() }.tokens(), 42);

@@ -1,7 +1,7 @@
 //! A request that was let in, on its way to an answer: the cache's, or that of the first deployment that gives
 //! one. Whatever becomes of it, its record says so, and the answer's metadata tells where it comes from.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use penstock_chassis::{CallContext, Channel};
 use penstock_proto::{
@@ -28,7 +28,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) context: CallContext,
-    pub(crate) request: GenerateRequest,
+    /// The registered name of the model that was asked for.
+    pub(crate) model: Arc<str>,
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
     pub(crate) plan: Plan,
     /// The state of the limits, for the answer's headers.
     pub(crate) limits: Vec<LimitState>,
@@ -41,8 +44,8 @@ impl Admitted {
         if let Some(account) = self.record.account() {
             account.cache = HIT;
         }
-        let model = self.request.model.clone();
-        let messages = replay(answer, self.request.stream, self.include_usage());
+        let model = Arc::clone(&self.model);
+        let messages = replay(answer, self.stream, self.include_usage);
         let mut response = self.answer(messages, None, false, &model, 0, HIT);
         insert(response.metadata_mut(), metadata::AGE, &age.to_string());
         response
@@ -52,20 +55,21 @@ impl Admitted {
     pub(crate) async fn ask(
         mut self,
         adapter: &InferenceClient<Channel>,
+        request: GenerateRequest,
         candidates: Vec<Candidate>,
         attempts: usize,
     ) -> Result<Response<Answer>, Status> {
         if self.plan.only_if_cached {
             return Err(self.refuse(Error::new(Reason::NotCached, "the answer is not in the cache"), 0));
         }
-        match attempts::begin(adapter, &self.context, &self.request, candidates, attempts).await {
+        match attempts::begin(adapter, &self.context, request, candidates, attempts).await {
             Ok(Begun { candidate, held_back, rest, failures }) => {
                 if let Some(account) = self.record.account() {
                     account.deployment = candidate.deployment;
                     account.fallbacks = failures;
                 }
                 // What a fallback said is not the answer of the model that was asked for.
-                let keep = self.plan.store && *candidate.model == *self.request.model;
+                let keep = self.plan.store && candidate.model == self.model;
                 let cache = if self.plan.look_up { MISS } else { BYPASS };
                 Ok(self.answer(held_back, Some(rest), keep, &candidate.model, failures, cache))
             }
@@ -82,7 +86,7 @@ impl Admitted {
         fallbacks: usize,
         cache: &str,
     ) -> Response<Answer> {
-        let hide_usage = self.request.stream && !self.include_usage();
+        let hide_usage = self.stream && !self.include_usage;
         let mut response = Response::new(Answer::new(held_back, rest, hide_usage, keep, self.record));
         let head = response.metadata_mut();
         insert(head, metadata::MODEL, model);
@@ -95,7 +99,7 @@ impl Admitted {
     }
 
     /// Notes that the request got no answer, and why.
-    fn refuse(mut self, mut error: Error, failures: usize) -> Status {
+    pub(crate) fn refuse(mut self, mut error: Error, failures: usize) -> Status {
         if let Some(account) = self.record.account() {
             account.outcome = Some(Err(error.reason));
             account.fallbacks = failures;
@@ -106,10 +110,6 @@ impl Admitted {
         let mut status = Status::from(error);
         insert_limits(status.metadata_mut(), &self.limits);
         status
-    }
-
-    fn include_usage(&self) -> bool {
-        self.request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
     }
 }
 

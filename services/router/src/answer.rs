@@ -64,8 +64,9 @@ impl Answer {
     fn measure(&mut self, chunk: &GenerateChunk) {
         let mut delivered = 0;
         for choice in &chunk.choices {
-            let bit =
-                u32::try_from(choice.index).ok().and_then(|index| 1u128.checked_shl(index)).unwrap_or(0);
+            // A request has at most 128 choices; what an engine numbers beyond that shares the last bit.
+            let index = u32::try_from(choice.index).unwrap_or(127).min(127);
+            let bit = 1u128 << index;
             self.began |= bit;
             if choice.finish_reason.is_some() {
                 self.ended |= bit;
@@ -73,6 +74,8 @@ impl Answer {
             if let Some(delta) = &choice.delta {
                 let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
                 delivered += text(&delta.content) + text(&delta.reasoning) + text(&delta.refusal);
+                let functions = delta.tool_calls.iter().filter_map(|call| call.function.as_ref());
+                delivered += functions.map(|call| text(&call.name) + text(&call.arguments)).sum::<usize>();
             }
         }
         if let Some(account) = self.record.account() {

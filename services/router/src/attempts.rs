@@ -34,18 +34,22 @@ pub(crate) struct Begun {
 pub(crate) async fn begin(
     adapter: &InferenceClient<Channel>,
     context: &CallContext,
-    request: &GenerateRequest,
-    candidates: Vec<Candidate>,
+    mut request: GenerateRequest,
+    mut candidates: Vec<Candidate>,
     attempts: usize,
 ) -> Result<Begun, (Error, usize)> {
     let mut failures = 0;
     let mut last = Error::new(Reason::ModelUnavailable, "no deployment of the model is available");
-    for candidate in candidates.into_iter().take(attempts) {
+    candidates.truncate(attempts);
+    let most = candidates.len();
+    for (index, candidate) in candidates.into_iter().enumerate() {
         if context.remaining().is_some_and(|left| left.is_zero()) {
             last = Error::new(Reason::DeadlineExceeded, "the deadline passed");
             break;
         }
-        match ask(adapter, context, request, &candidate).await {
+        // The last attempt takes the request: most requests have but one, and a prompt may be large.
+        let message = if index + 1 == most { std::mem::take(&mut request) } else { request.clone() };
+        match ask(adapter, context, message, &candidate).await {
             Ok((held_back, rest)) => return Ok(Begun { candidate, held_back, rest, failures }),
             Err(status) => {
                 last = Error::from(&status);
@@ -64,10 +68,10 @@ pub(crate) async fn begin(
 async fn ask(
     adapter: &InferenceClient<Channel>,
     context: &CallContext,
-    request: &GenerateRequest,
+    mut message: GenerateRequest,
     candidate: &Candidate,
 ) -> Result<(Vec<GenerateResponse>, Streaming<GenerateResponse>), Status> {
-    let message = GenerateRequest { model: candidate.model.to_string(), ..request.clone() };
+    message.model = candidate.model.to_string();
     let mut request = context.request(message);
     let deployment = candidate.deployment.parse().map_err(|_| {
         Status::from(Error::new(Reason::Internal, "the deployment's id cannot be sent as metadata"))

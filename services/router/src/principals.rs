@@ -115,6 +115,8 @@ fn credential(metadata: &MetadataMap) -> Result<&str, Status> {
     let value =
         values.next().and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).ok_or_else(missing)?;
     let (scheme, token) = value.split_once(' ').ok_or_else(missing)?;
+    // As auth does it, and HTTP with the white space around a credential.
+    let token = token.trim();
     let sane =
         scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.len() <= CREDENTIAL_MAX_BYTES;
     if sane && values.next().is_none() { Ok(token) } else { Err(missing()) }

@@ -33,7 +33,7 @@ use crate::{
     config::{Config, LimiterFailure},
     deployments,
     principals::{Principals, may_use},
-    registry::{Model, Registry},
+    registry::{Candidate, Model, Registry},
 };
 
 /// Scope of a key that may call models.
@@ -90,18 +90,96 @@ impl Router {
         }
     }
 
+    /// Whether the request may be asked at all: who asks, what, and for which model.
+    async fn check(
+        &self,
+        context: &CallContext,
+        caller: &MetadataMap,
+        mut request: GenerateRequest,
+    ) -> Result<Checked, Status> {
+        let principal = self.principal(context, caller).await?;
+        let violations = validate::generate_request(&request);
+        if !violations.is_empty() {
+            return Err(Error::invalid(violations).into());
+        }
+        let registry = self.registry.load();
+        let model = authorised(&registry, &principal, &request.model)?;
+        request.model = model.name.to_string();
+        let plan = Directives::of(caller)?.plan(self.config.cache_mode, &request);
+        let allowed = |model: &Model| may_use(&principal, &model.name, &model.name);
+        let candidates = registry.candidates(model, allowed, fastrand::f64);
+        Ok(Checked { model: Arc::clone(&model.name), request, plan, candidates, principal })
+    }
+
+    /// The answer, if the limits allow it: from the cache or from an engine.
+    async fn answer(
+        &self,
+        context: CallContext,
+        checked: Checked,
+        started: Instant,
+    ) -> Result<Response<Answer>, Status> {
+        let Checked { principal, model, request, plan, candidates } = checked;
+        let key = plan.is_used().then(|| EntryKey {
+            tenant: principal.tenant.clone(),
+            fingerprint: fingerprint(&request).to_vec().into(),
+        });
+        let (prompt_tokens, answer_tokens) = estimate(&request, self.config.default_completion_tokens);
+        // Before anything is taken: whatever becomes of the request, and whenever, its record says so.
+        let mut record = self.accounting.record(Account {
+            context: context.clone(),
+            principal: Arc::clone(&principal),
+            model: Arc::clone(&model),
+            deployment: String::new(),
+            stream: request.stream,
+            cache: if plan.look_up { MISS } else { BYPASS },
+            fallbacks: 0,
+            reservation: String::new(),
+            prompt_tokens,
+            delivered_bytes: 0,
+            usage: None,
+            outcome: None,
+            key: key.clone().filter(|_| plan.store),
+            answer: None,
+            started,
+            first_content_after: None,
+        });
+        let reserve = async {
+            let tokens = prompt_tokens.saturating_add(answer_tokens);
+            let reserved = self.reserve(&context, &principal, &model, tokens).await;
+            // At once: the caller may leave while the cache is still being asked.
+            match (&reserved, record.account()) {
+                (Ok(reserved), Some(account)) => account.reservation.clone_from(&reserved.reservation_id),
+                (Err(status), Some(account)) => account.outcome = Some(Err(Error::from(status).reason)),
+                _ => {}
+            }
+            reserved
+        };
+        let (reserved, found) = tokio::join!(reserve, self.look_up(&context, key.as_ref(), &plan));
+        let limits = reserved?.limits;
+        let options = request.stream_options.as_ref();
+        let include_usage = options.and_then(|options| options.include_usage).unwrap_or(false);
+        let stream = request.stream;
+        let admitted = Admitted { context, model, stream, include_usage, plan, limits, record };
+        match found {
+            Some(Entry { answer: Some(answer), age }) => {
+                Ok(admitted.replay(&answer, age.map_or(0, |age| age.seconds)))
+            }
+            _ => admitted.ask(&self.adapter, request, candidates, self.config.attempts).await,
+        }
+    }
+
     /// Takes the request's share out of every limit that applies.
     async fn reserve(
         &self,
         context: &CallContext,
         principal: &Principal,
-        model: &Model,
+        model: &str,
         tokens: u64,
     ) -> Result<ReserveResponse, Status> {
         let subject = Subject {
             key_id: principal.key_id.clone(),
             tenant: principal.tenant.clone(),
-            model: model.name.to_string(),
+            model: model.to_owned(),
             key_limits: principal.limits.clone(),
         };
         let request = ReserveRequest { subject: Some(subject), tokens };
@@ -164,6 +242,17 @@ impl Router {
     }
 }
 
+/// A request that may be asked, if the limits allow it.
+struct Checked {
+    principal: Arc<Principal>,
+    /// The registered name of the model.
+    model: Arc<str>,
+    request: GenerateRequest,
+    plan: Plan,
+    /// Whom to ask, in order.
+    candidates: Vec<Candidate>,
+}
+
 /// The model that a caller asks for, if the caller may use it.
 fn authorised<'a>(registry: &'a Registry, principal: &Principal, asked: &str) -> Result<&'a Model, Error> {
     let Some(model) = registry.resolve(asked) else {
@@ -194,52 +283,15 @@ impl Inference for Router {
     async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<Answer>, Status> {
         let started = Instant::now();
         let context = CallContext::of(&request);
-        let (caller, _, mut request) = request.into_parts();
-        let principal = self.principal(&context, &caller).await?;
-        let violations = validate::generate_request(&request);
-        if !violations.is_empty() {
-            return Err(Error::invalid(violations).into());
+        let (caller, _, request) = request.into_parts();
+        match self.check(&context, &caller, request).await {
+            Ok(checked) => self.answer(context, checked, started).await,
+            Err(status) => {
+                let reason = Error::from(&status).reason;
+                tracing::info!(request_id = context.request_id(), reason = reason.as_str(), "refused");
+                Err(status)
+            }
         }
-        let registry = self.registry.load_full();
-        let model = authorised(&registry, &principal, &request.model)?;
-        request.model = model.name.to_string();
-
-        let plan = Directives::of(&caller)?.plan(self.config.cache_mode, &request);
-        let key = plan.is_used().then(|| EntryKey {
-            tenant: principal.tenant.clone(),
-            fingerprint: fingerprint(&request).to_vec().into(),
-        });
-        let (prompt_tokens, answer_tokens) = estimate(&request, self.config.default_completion_tokens);
-        let (reserved, found) = tokio::join!(
-            self.reserve(&context, &principal, model, prompt_tokens.saturating_add(answer_tokens)),
-            self.look_up(&context, key.as_ref(), &plan),
-        );
-        let reserved = reserved?;
-        let record = self.accounting.record(Account {
-            context: context.clone(),
-            principal: Arc::clone(&principal),
-            model: Arc::clone(&model.name),
-            deployment: String::new(),
-            stream: request.stream,
-            cache: if plan.look_up { MISS } else { BYPASS },
-            fallbacks: 0,
-            reservation: reserved.reservation_id,
-            prompt_tokens,
-            delivered_bytes: 0,
-            usage: None,
-            outcome: None,
-            key: key.filter(|_| plan.store),
-            answer: None,
-            started,
-            first_content_after: None,
-        });
-        let admitted = Admitted { context, request, plan, limits: reserved.limits, record };
-        if let Some(Entry { answer: Some(answer), age }) = found {
-            return Ok(admitted.replay(&answer, age.map_or(0, |age| age.seconds)));
-        }
-        let allowed = |model: &Model| may_use(&principal, &model.name, &model.name);
-        let candidates = registry.candidates(model, allowed, fastrand::f64);
-        admitted.ask(&self.adapter, candidates, self.config.attempts).await
     }
 
     async fn list_models(

@@ -16,7 +16,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use penstock_proto::{Error, Reason};
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
@@ -93,6 +93,8 @@ async fn resolve(shared: Arc<Shared>, tasks: Tasks) {
                 addresses.extend(shared.replicas.load().iter().map(|replica| replica.address));
             }
             shared.apply(addresses, &tasks);
+            // Found or not: nobody waits for a second look-up.
+            shared.resolved.send_replace(true);
         }
     };
     stopping.run_until_cancelled(look_ups).await;
@@ -140,23 +142,25 @@ impl Shared {
         let admitted: Vec<_> = replicas.iter().filter(left).filter(|replica| replica.admits(now)).collect();
         let serving: Vec<_> = admitted.iter().copied().filter(|replica| replica.is_serving()).collect();
         let candidates = if serving.is_empty() { admitted } else { serving };
-        let one = candidates.get(fastrand::usize(..candidates.len().max(1)))?;
-        let other = candidates.get(fastrand::usize(..candidates.len()))?;
+        let any = || candidates.get(fastrand::usize(..candidates.len().max(1)));
+        let (one, other) = (any()?, any()?);
         let chosen = if other.load() < one.load() { other } else { one };
-        chosen.claim(now);
-        Some(Arc::clone(chosen))
+        // The trial of a pause that is over may have been taken in the meantime.
+        let claimed = std::iter::once(chosen).chain(&candidates).find(|replica| replica.claim(now))?;
+        Some(Arc::clone(claimed))
     }
 
-    async fn wait_for_first_resolution(&self) {
+    async fn wait_for_first_resolution(&self, deadline: Instant) {
         let mut resolved = self.resolved.subscribe();
-        let _ = timeout(FIRST_RESOLUTION, resolved.wait_for(|resolved| *resolved)).await;
+        let until = deadline.min(Instant::now() + FIRST_RESOLUTION);
+        let _ = timeout_at(until, resolved.wait_for(|resolved| *resolved)).await;
     }
 
     async fn call(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
         let context = CallContext::from_rpc_headers(request.headers(), MAX_TIMEOUT);
         let deadline = context.deadline().unwrap_or_else(|| Instant::now() + MAX_TIMEOUT);
         if self.replicas.load().is_empty() {
-            self.wait_for_first_resolution().await;
+            self.wait_for_first_resolution(deadline).await;
         }
         let (head, body) = request.into_parts();
         // Kept for the second attempt. Every request of the contract is one message.

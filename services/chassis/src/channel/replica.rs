@@ -45,6 +45,8 @@ pub(super) struct Replica {
 struct Ejection {
     failures: u32,
     until: Option<Instant>,
+    /// One call tries whether the replica is back.
+    on_trial: bool,
 }
 
 /// Why a call got no answer.
@@ -113,11 +115,17 @@ impl Replica {
         self.ejection().until.is_none_or(|until| until <= now)
     }
 
-    /// Takes the trial of a pause that is over, so that only one call tries.
-    pub(super) fn claim(&self, now: Instant) {
+    /// Takes the trial of a pause that is over, so that only one call tries. False: it is taken.
+    pub(super) fn claim(&self, now: Instant) -> bool {
         let mut ejection = self.ejection();
-        if ejection.until.is_some() {
-            ejection.until = Some(now + pause(ejection.failures));
+        match ejection.until {
+            None => true,
+            Some(until) if until > now => false,
+            Some(_) => {
+                ejection.until = Some(now + pause(ejection.failures));
+                ejection.on_trial = true;
+                true
+            }
         }
     }
 
@@ -148,9 +156,15 @@ impl Replica {
     }
 
     fn eject(&self) {
+        let now = Instant::now();
         let mut ejection = self.ejection();
+        // The calls that were lost together are one failure.
+        if !ejection.on_trial && ejection.until.is_some_and(|until| until > now) {
+            return;
+        }
+        ejection.on_trial = false;
         ejection.failures = ejection.failures.saturating_add(1);
-        ejection.until = Some(Instant::now() + pause(ejection.failures));
+        ejection.until = Some(now + pause(ejection.failures));
         tracing::debug!(replica = %self.address, failures = ejection.failures, "replica ejected");
     }
 
@@ -216,8 +230,11 @@ mod tests {
         assert!(!replica.admits(at));
         let later = at + Duration::from_millis(50);
         assert!(replica.admits(later));
-        replica.claim(later);
-        assert!(!replica.admits(later), "the trial is taken");
+        assert!(replica.claim(later));
+        assert!(!replica.claim(later) && !replica.admits(later), "the trial is taken");
+        replica.eject();
+        replica.eject();
+        assert_eq!(replica.ejection().failures, 2, "the trial failed; what was lost with it counts no more");
         replica.reinstate();
         assert!(replica.admits(later));
     }
