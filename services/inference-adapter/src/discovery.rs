@@ -80,15 +80,17 @@ impl Discovery {
                 Look::Models(models) => {
                     for model in models {
                         let id: Arc<str> = format!("{prefix}{model}").into();
-                        let same = before.all().iter().find(|one| one.id == id).cloned();
+                        let same = before.all().iter().chain(&after).find(|one| one.id == id).cloned();
                         let one = same.or_else(|| self.found(place, &id, model));
                         after.extend(one.inspect(|one| self.heard(one, Ok(()))));
                     }
                 }
             }
         }
-        let ids = |all: &[Arc<Deployment>]| all.iter().map(|one| Arc::clone(&one.id)).collect::<HashSet<_>>();
-        let (known, found) = (ids(before.all()), ids(&after));
+        let known: HashSet<_> = before.all().iter().map(|one| Arc::clone(&one.id)).collect();
+        // Two places may be one engine, spelled in two ways: one deployment, or its model has no only one.
+        let mut found = HashSet::new();
+        after.retain(|one| found.insert(Arc::clone(&one.id)));
         if known != found {
             for id in known.difference(&found) {
                 self.foundry.metrics.forget(id);
