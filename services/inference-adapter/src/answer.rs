@@ -202,8 +202,11 @@ fn sane(usage: Usage) -> Usage {
 pub(crate) fn says_something(chunk: &GenerateChunk) -> bool {
     let says = |choice: &Choice| {
         let delta = choice.delta.as_ref();
+        // Extensions too: reasoning has as many names as there are engines.
         choice.finish_reason.is_some()
-            || delta.is_some_and(|delta| text_bytes(delta) > 0 || !delta.tool_calls.is_empty())
+            || delta.is_some_and(|delta| {
+                text_bytes(delta) > 0 || !delta.tool_calls.is_empty() || !delta.extensions.is_empty()
+            })
     };
     chunk.choices.iter().any(says)
 }

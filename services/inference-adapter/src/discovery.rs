@@ -80,15 +80,17 @@ impl Discovery {
                 Look::Models(models) => {
                     for model in models {
                         let id: Arc<str> = format!("{prefix}{model}").into();
-                        let same = before.all().iter().find(|one| one.id == id).cloned();
+                        let same = before.all().iter().chain(&after).find(|one| one.id == id).cloned();
                         let one = same.or_else(|| self.found(place, &id, model));
                         after.extend(one.inspect(|one| self.heard(one, Ok(()))));
                     }
                 }
             }
         }
-        let ids = |all: &[Arc<Deployment>]| all.iter().map(|one| Arc::clone(&one.id)).collect::<HashSet<_>>();
-        let (known, found) = (ids(before.all()), ids(&after));
+        let known: HashSet<_> = before.all().iter().map(|one| Arc::clone(&one.id)).collect();
+        // Two places may be one engine, spelled in two ways: one deployment, or its model has no only one.
+        let mut found = HashSet::new();
+        after.retain(|one| found.insert(Arc::clone(&one.id)));
         if known != found {
             for id in known.difference(&found) {
                 self.foundry.metrics.forget(id);
@@ -139,9 +141,13 @@ impl Discovery {
     }
 }
 
-/// What the ids of deployments at a place begin with.
+/// What the ids of deployments at a place begin with: no host means this machine.
 fn prefix(place: &Place) -> String {
-    format!("{}:{}/", place.kind.name(), place.endpoint.port_or_known_default().unwrap_or_default())
+    let port = place.endpoint.port_or_known_default().unwrap_or_default();
+    match place.endpoint.host_str() {
+        None | Some("127.0.0.1" | "[::1]" | "localhost") => format!("{}:{port}/", place.kind.name()),
+        Some(host) => format!("{}:{host}:{port}/", place.kind.name()),
+    }
 }
 
 /// Names that are fit to be ids; each once.
@@ -151,4 +157,27 @@ fn sane(models: Vec<String>) -> Vec<String> {
         (1..=MODEL_MAX_BYTES).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
     };
     models.into_iter().filter(fits).filter(|name| seen.insert(name.clone())).take(MODELS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Kind;
+
+    #[test]
+    fn ids_name_the_host_unless_it_is_this_machine() {
+        for (kind, endpoint, expected) in [
+            (Kind::Ollama, "http://127.0.0.1:11434", "ollama:11434/"),
+            (Kind::OpenAi, "http://localhost:8000/v1", "openai:8000/"),
+            (Kind::OpenAi, "http://[::1]:8000", "openai:8000/"),
+            (Kind::OpenAi, "http://127.0.0.2:8000", "openai:127.0.0.2:8000/"),
+            (Kind::OpenAi, "http://gpu-a:8000", "openai:gpu-a:8000/"),
+            (Kind::OpenAi, "http://gpu-b:8000", "openai:gpu-b:8000/"),
+            (Kind::OpenAi, "https://gpu-b", "openai:gpu-b:443/"),
+            (Kind::OpenAi, "http://[fd00::1]:8000", "openai:[fd00::1]:8000/"),
+        ] {
+            let place = Place { kind, endpoint: endpoint.parse().unwrap() };
+            assert_eq!(prefix(&place), expected, "{endpoint}");
+        }
+    }
 }

@@ -27,7 +27,7 @@ use penstock_proto::{
     metadata::REQUEST_ID,
 };
 use reqwest::{Body, Client, Url};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::reading::Reading;
 use crate::{
@@ -38,6 +38,8 @@ use crate::{
 
 /// Bytes of an error's body that are read to classify it: more is no error message.
 const ERROR_MAX_BYTES: usize = 64 << 10;
+/// How long an error's body is waited for: engines send it with the head, and the status says enough.
+const ERROR_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a check's or a listing's answer: thousands of models fit.
 const LISTING_MAX_BYTES: usize = 4 << 20;
 /// Connections to an engine that are kept for later.
@@ -97,7 +99,7 @@ impl Http {
         &self,
         url: Url,
         authorization: Option<&HeaderValue>,
-        timeout: Duration,
+        at_most: Duration,
     ) -> Result<Bytes, Fault> {
         let mut request = self.client.get(url);
         if let Some(authorization) = authorization {
@@ -110,7 +112,7 @@ impl Http {
             }
             Err(refusal(response).await)
         };
-        tokio::time::timeout(timeout, fetch).await.unwrap_or_else(|_| Err(silent()))
+        timeout(at_most, fetch).await.unwrap_or_else(|_| Err(silent()))
     }
 }
 
@@ -292,7 +294,8 @@ async fn refusal(response: Response<Body>) -> Fault {
     let status = response.status();
     let retry_after = response.headers().get(RETRY_AFTER).cloned();
     // Without its body an error is still known by its status.
-    let body = collect(response.into_body(), ERROR_MAX_BYTES).await.unwrap_or_default();
+    let body = timeout(ERROR_TIMEOUT, collect(response.into_body(), ERROR_MAX_BYTES)).await;
+    let body = body.ok().and_then(Result::ok).unwrap_or_default();
     let retry_after = retry_after.as_ref().and_then(|value| value.to_str().ok());
     status::fault(status.as_u16(), retry_after, &body, SystemTime::now())
 }
@@ -318,3 +321,6 @@ pub(crate) fn unix_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,10 +28,10 @@ pub struct Config {
 impl Config {
     /// Reads `section` (`[rate_limiter]`) and `[[limits]]`; mistakes are noted in the document.
     pub fn read(section: &mut Section, document: &mut Document) -> Self {
-        // 15 minutes: longer than a request may take. What lapses too early is counted by its estimate.
-        let ttl = Duration::from_secs(15 * 60);
-        let reservation_ttl =
-            section.duration("reservation_ttl", ttl, Duration::from_secs(1)..=Duration::from_secs(86_400));
+        // 65 minutes: no call may take longer than an hour, and the router settles right after it. What lapses
+        // too early is counted by its estimate.
+        let minute = Duration::from_secs(60);
+        let reservation_ttl = section.duration("reservation_ttl", 65 * minute, minute..=1440 * minute);
         // 100 000: about 30 MB if as many keys are in use at once.
         let max_buckets = section.integer("max_buckets", 100_000, 100..=10_000_000);
         let limits = document.sections("limits").iter_mut().flat_map(read_limit).collect();
@@ -100,7 +100,15 @@ mod tests {
     fn nothing_is_limited_by_default() {
         let (config, mistakes) = read("");
         assert_eq!((config.limits.len(), mistakes.len()), (0, 0));
-        assert_eq!((config.reservation_ttl, config.max_buckets), (Duration::from_secs(900), 100_000));
+        assert_eq!((config.reservation_ttl, config.max_buckets), (Duration::from_secs(65 * 60), 100_000));
+    }
+
+    #[test]
+    fn a_reservation_outlives_a_call_to_an_engine() {
+        for (ttl, good) in [("59s", false), ("1m", true), ("1d", true), ("25h", false)] {
+            let (_, mistakes) = read(&format!("[rate_limiter]\nreservation_ttl = '{ttl}'\n"));
+            assert_eq!(mistakes.is_empty(), good, "{ttl}: {mistakes:?}");
+        }
     }
 
     #[test]

@@ -13,17 +13,19 @@ use crate::{
     record::Unit,
 };
 
-/// The bearer token of a call: exactly one, the scheme in any case (RFC 9110, section 11.1).
+/// The bearer token of a call: exactly one, the scheme in any case (RFC 9110, section 11.1). The
+/// router reads it in the same way.
 pub(super) fn credential(metadata: &MetadataMap) -> Result<SecretString, Error> {
     let mut values = metadata.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Err(Error::Unauthenticated) };
     let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Error::Unauthenticated)?;
-    match text.trim().split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-            Ok(SecretString::from(token.trim()))
-        }
-        _ => Err(Error::Unauthenticated),
+    let (scheme, token) = text.split_once(' ').ok_or(Error::Unauthenticated)?;
+    // Spaces within it are its own: an admin key may hold them.
+    let token = token.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
+        return Err(Error::Unauthenticated);
     }
+    Ok(SecretString::from(token))
 }
 
 pub(super) fn key_id(id: String) -> Result<String, Error> {
@@ -120,7 +122,18 @@ mod tests {
     fn one_bearer_token_is_taken() {
         assert_eq!(token(&["Bearer abc"]).as_deref(), Some("abc"));
         assert_eq!(token(&["bearer  with some spaces "]).as_deref(), Some("with some spaces"));
-        for wrong in [&[][..], &["Bearer"], &["abc"], &["Basic abc"], &["Bearer abc", "Bearer abc"]] {
+        assert_eq!(token(&["BEARER abc"]).as_deref(), Some("abc"));
+        for wrong in [
+            &[][..],
+            &["Bearer"],
+            &["Bearer "],
+            &["Bearer   "],
+            &["abc"],
+            &["Basic abc"],
+            &["Bearer\tabc"],
+            &[" Bearer abc"],
+            &["Bearer abc", "Bearer abc"],
+        ] {
             assert_eq!(token(wrong), None, "{wrong:?}");
         }
     }

@@ -94,3 +94,22 @@ fn d10_senseless_numbers_are_put_right() {
     assert_eq!(run(true, vec![piece(-1, None, None)]).1.unwrap_err().reason, Reason::EngineBadAnswer);
     assert_eq!(run(true, vec![piece(128, None, None)]).1.unwrap_err().reason, Reason::EngineBadAnswer);
 }
+
+/// C7: what the router takes for a beginning must not be silence here.
+#[test]
+fn c7_what_only_an_extension_says_is_said() {
+    let mut answer = Answer::new(&request(true), 1_000_000_500);
+    let mut out = Vec::new();
+    let begun = |answer: &mut Answer, out: &mut Vec<_>, chunk| {
+        answer.take(chunk, out).unwrap();
+        answer.has_begun()
+    };
+    let mut noted = piece(0, Some(""), None);
+    let extension = Extension { name: "thinking".into(), json: "[1]".into() };
+    noted.extensions.push(extension.clone());
+    noted.choices[0].extensions.push(extension.clone());
+    assert!(!begun(&mut answer, &mut out, noted), "a role and what is said about the answer");
+    let mut thought = piece(0, None, None);
+    thought.choices[0].delta.as_mut().unwrap().extensions.push(extension);
+    assert!(begun(&mut answer, &mut out, thought));
+}

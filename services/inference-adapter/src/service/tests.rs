@@ -241,7 +241,9 @@ async fn models_are_found_come_and_go() {
         vec![whole("200 OK", "application/json", body)]
     })
     .await;
-    let places = format!("ollama+http://{},http://127.0.0.1:1", scripted.address);
+    let (address, port) = (scripted.address, scripted.address.port());
+    // Twice the same engine, in two spellings: its models are there once.
+    let places = format!("ollama+http://{address},ollama+http://{address}/,http://127.0.0.1:1");
     let environment = [
         ("PENSTOCK_INFERENCE_ADAPTER__DISCOVER", places.as_str()),
         ("PENSTOCK_INFERENCE_ADAPTER__DISCOVERY_INTERVAL", "100ms"),
@@ -249,7 +251,7 @@ async fn models_are_found_come_and_go() {
     let mut adapter = adapter(chassis, None, &environment).await;
     let found = adapter.deployments.list(ListRequest {}).await.unwrap().into_inner().deployments;
     let ids: Vec<_> = found.iter().map(|one| (one.id.clone(), one.discovered, one.state())).collect();
-    let id = format!("ollama:{}/llama3.2:3b", scripted.address.port());
+    let id = format!("ollama:{port}/llama3.2:3b");
     assert_eq!(ids[0], (id, true, State::Up));
     assert_eq!(ids[1].0, "penstock-simulated");
     let models =
