@@ -55,7 +55,20 @@ impl Engine {
 
     /// An engine on this port.
     pub async fn start_at(address: SocketAddr) -> Engine {
-        let listener = TcpListener::bind(address).await.expect("the scripted engine's port is free");
+        Engine::on(TcpListener::bind(address).await.expect("the scripted engine's port is free"))
+    }
+
+    /// An engine on the first of these ports of this machine that nobody has.
+    pub async fn start_on_one_of(ports: &[u16]) -> Engine {
+        for port in ports {
+            if let Ok(listener) = TcpListener::bind(("127.0.0.1", *port)).await {
+                return Engine::on(listener);
+            }
+        }
+        panic!("this test needs one of the ports {ports:?} of 127.0.0.1, and other programs have them all");
+    }
+
+    fn on(listener: TcpListener) -> Engine {
         let shared = Arc::new(Shared {
             next: Mutex::default(),
             default: Mutex::default(),
@@ -155,6 +168,12 @@ impl Refused {
     /// The endpoint of an OpenAI API that is not there.
     pub fn v1(&self) -> String {
         format!("http://{}/v1", self.address())
+    }
+
+    /// An engine where nothing was: the port is never let go, so that nobody else can take it in between.
+    pub fn comes_up(self) -> Engine {
+        // As many as tokio's own `bind` lets wait.
+        Engine::on(self.0.listen(1024).expect("a bound socket can listen"))
     }
 }
 

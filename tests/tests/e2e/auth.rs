@@ -129,6 +129,31 @@ both! {
 }
 
 both! {
+    /// A secret that leaked must be of no use from then on: the router's memory does not prolong it.
+    async fn a_rotation_without_grace_ends_the_old_secret_at_once(topology: Topology) {
+        let engine = Engine::start().await;
+        let mut mesh = Mesh::over(topology, &engine, "").await;
+        let auth = mesh.address(Service::Auth);
+        let made = create_key(auth, mesh.key(), named("leaked")).await;
+        mesh.keep_secret(&made.secret);
+        let key_id = made.key.unwrap().principal.unwrap().key_id;
+        let old = mesh.anonymous().with_key(&made.secret);
+        assert_eq!(old.chat(&chat("test-model")).await.status, 200);
+        let mut keys = KeysClient::new(channel(auth).await);
+        let grace_period = Some(prost_types::Duration { seconds: 0, nanos: 0 });
+        let request = RotateRequest { key_id, grace_period };
+        let rotated = keys.rotate(keyed(mesh.key(), request)).await.unwrap().into_inner().secret;
+        mesh.keep_secret(&rotated);
+        // Waits for less than `memo_ttl`, after which any router would have forgotten it.
+        until("the old secret to be refused", async || {
+            (old.chat(&chat("test-model")).await.status == 401).then_some(())
+        }).await;
+        old.chat(&chat("test-model")).await.problem(401, "invalid_api_key");
+        assert_eq!(mesh.anonymous().with_key(&rotated).chat(&chat("test-model")).await.status, 200);
+    }
+}
+
+both! {
     /// B3, and typos: a key that shares all but one character with a valid one is no key.
     async fn nearly_a_key_is_no_key(topology: Topology) {
         let engine = Engine::start().await;

@@ -89,6 +89,64 @@ both! {
     }
 }
 
+/// A request whose text makes it `size` bytes long.
+fn of_size(size: usize) -> Vec<u8> {
+    let mut body = chat("test-model");
+    body["messages"][0]["content"] = json!("");
+    let rest = size - body.to_string().len();
+    body["messages"][0]["content"] = json!("x".repeat(rest));
+    body.to_string().into_bytes()
+}
+
+both! {
+    /// A3: the default of 32 MiB is a promise on every hop, not only at the door.
+    async fn a_body_of_the_default_limit_is_taken_and_one_byte_more_is_413(topology: Topology) {
+        const LIMIT: usize = 32 << 20;
+        let engine = Engine::start().await;
+        let mesh = Mesh::over(topology, &engine, "").await;
+        let answer = mesh.client().post(CHAT, of_size(LIMIT)).await;
+        assert_eq!(answer.text(), "Hello, world!");
+        let sent = engine.call(0).await.json();
+        let arrived = sent["messages"][0]["content"].as_str().unwrap().len();
+        assert!(LIMIT - arrived < 200, "{arrived}");
+
+        let head = |length: &str| format!(
+            "POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+             {length}\r\n\r\n", mesh.key(),
+        ).into_bytes();
+        // As it is announced; and, without announcement, as it comes. Nothing is sent behind the byte that is
+        // too much: what nobody reads could take the answer with it.
+        let announced = head(&format!("content-length: {}", LIMIT + 1));
+        let chunk = format!("{:x}\r\n", LIMIT + 1).into_bytes();
+        let came = [head("transfer-encoding: chunked"), chunk, of_size(LIMIT + 1)].concat();
+        for request in [announced, came] {
+            let answer = mesh.anonymous().raw(&request, |answer| answer.windows(3).any(|w| w == b"413")).await;
+            assert!(answer.starts_with(b"HTTP/1.1 413"), "{}", String::from_utf8_lossy(&answer));
+        }
+        assert_eq!(engine.calls().len(), 1);
+    }
+}
+
+both! {
+    /// A4: time that grows with the square of a body's members would be minutes here, or a third of one at best.
+    async fn very_many_members_are_answered_within_seconds(topology: Topology) {
+        let engine = Engine::start().await;
+        let mesh = Mesh::over(topology, &engine, "").await;
+        let unknown: String = (0..50_000).map(|n| format!(r#""unknown_{n}":{n},"#)).collect();
+        let bodies = [
+            format!(r#"{{{unknown}"model":"test-model","messages":[{{"role":"user","content":"x"}}]}}"#),
+            format!(r#"{{"model":"test-model","messages":[{{{unknown}"role":"user","content":"x"}}]}}"#),
+        ];
+        // The deadline is the caller's: what is slower is a 504, wherever it is slow.
+        let hurried = mesh.client().with_header("x-request-timeout", "10s");
+        for body in bodies {
+            let answer = hurried.post(CHAT, body).await;
+            assert!([200, 400, 413, 422].contains(&answer.status), "{answer:?}");
+        }
+        assert_eq!(mesh.client().chat(&chat("test-model")).await.status, 200);
+    }
+}
+
 both! {
     /// A5, A6.
     async fn wrong_types_and_ranges_are_422_and_name_the_field(topology: Topology) {

@@ -50,6 +50,31 @@ both! {
 }
 
 both! {
+    /// Who watches takes nothing from who asks: neither on the same connection nor on another one.
+    async fn many_watches_do_not_keep_others_out(topology: Topology) {
+        let engine = Engine::start().await;
+        let mesh = Mesh::over(topology, &engine, "").await;
+        let facade = mesh.address(Service::Facade);
+        let shared = channel(facade).await;
+        let mut watches = Vec::new();
+        for _ in 0..300 {
+            let mut health = HealthClient::new(shared.clone());
+            let watch = within("Health.Watch", health.watch(HealthCheckRequest::default())).await;
+            let mut watch = watch.unwrap().into_inner();
+            let first = within("the first status", watch.message()).await.unwrap().unwrap();
+            assert_eq!(first.status(), ServingStatus::Serving);
+            watches.push(watch);
+        }
+        let check = HealthClient::new(shared).check(HealthCheckRequest::default()).await;
+        assert_eq!(check.unwrap().into_inner().status(), ServingStatus::Serving);
+        assert!(is_serving(facade, "").await);
+        assert_eq!(mesh.anonymous().get("/health/ready").await.status, 200);
+        assert_eq!(mesh.client().chat(&chat("test-model")).await.status, 200);
+        drop(watches);
+    }
+}
+
+both! {
     /// v1 for today's tools, v1alpha for the grpcurl that people have.
     async fn reflection_lists_the_services(topology: Topology) {
         let engine = Engine::start().await;
@@ -137,7 +162,9 @@ both! {
     /// One deployment of several things is down: visible, and no reason to take the process out of service.
     async fn a_lost_engine_degrades_and_comes_back(topology: Topology) {
         let (engine, refused) = (Engine::start().await, Refused::new());
+        // Looked at often, so that a change is soon seen.
         let config = [
+            "[inference_adapter]\ndiscovery_interval = \"200ms\"\n".into(),
             deployment("main", &engine.v1()), model("test-model", &["main"], ""),
             deployment("lost", &refused.v1()), model("lost-model", &["lost"], ""),
         ];
@@ -153,6 +180,17 @@ both! {
         assert!(is_serving(mesh.address(Service::InferenceAdapter), "").await);
         assert_eq!(mesh.anonymous().get("/health/ready").await.status, 200);
         assert_eq!(mesh.client().chat(&chat("test-model")).await.status, 200);
+
+        let lost = refused.comes_up();
+        until("the return to be seen", async || {
+            let report = status.get(GetRequest {}).await.unwrap().into_inner().report.unwrap();
+            let back = report.components.iter().find(|component| component.name == "deployment/lost")?;
+            (back.state() == State::Up && report.state() == State::Up).then_some(())
+        }).await;
+        until("the router to know it, too", async || {
+            (mesh.client().chat(&chat("lost-model")).await.status == 200).then_some(())
+        }).await;
+        assert_eq!(lost.calls().len(), 1);
     }
 }
 

@@ -106,6 +106,13 @@ both! {
     }
 }
 
+both! {
+    /// Half of what HTTP/2 connections begin with: neither one protocol nor the other, yet.
+    async fn half_a_preface_does_not_hold_the_end(topology: Topology) {
+        idle(topology, b"PRI * HT", false).await;
+    }
+}
+
 /// A connection that sent `bytes` and nothing more: the process ends before the drain limit all the same.
 async fn idle(topology: Topology, bytes: &[u8], answered: bool) {
     let engine = Engine::start().await;

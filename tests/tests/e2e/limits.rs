@@ -5,7 +5,7 @@ use penstock_proto::{
     ratelimit::v1::{Limit, Unit},
 };
 use penstock_tests::{
-    Client, Engine, Mesh, Script, Service, Topology, both,
+    Client, Engine, Mesh, Script, Service, Step, Topology, both,
     bounded::until,
     client::{chat, streamed, with},
     grpc::create_key,
@@ -116,6 +116,52 @@ both! {
         until("the tokens to be given back", async || {
             (ask(&mesh.client(), 900).await.status == 200).then_some(())
         }).await;
+    }
+}
+
+both! {
+    /// C1, F8: a caller that hangs up pays for what it got, not for what it might have got.
+    async fn what_a_caller_that_left_did_not_use_is_given_back(topology: Topology) {
+        let engine = Engine::start().await;
+        let mesh = Mesh::over(topology, &engine, TOKENS).await;
+        let client = mesh.client();
+        let large = with(chat("test-model"), json!({"max_tokens": 900}));
+        let role = Step::Delta(json!({"role": "assistant", "content": ""}));
+        // Where it leaves: script, streamed or plain, texts that it got.
+        let windows = [
+            (Script::default().after(Step::Stall), true, 0),
+            (Script::default().after(Step::Stall), false, 0),
+            (Script::steps([role, Step::Stall]), true, 0),
+            (Script::broken(["some text"], Step::Stall), true, 1),
+        ];
+        let mut left = Vec::new();
+        for (script, stream, texts) in windows {
+            engine.always(script);
+            let calls = engine.calls().len();
+            let body = if stream { streamed(large.clone()) } else { large.clone() };
+            let pending = client.send(http::Method::POST, "/v1/chat/completions", body.to_string()).await;
+            let call = engine.call(calls).await;
+            if texts == 0 {
+                pending.hang_up();
+            } else {
+                let mut events = pending.head().await;
+                assert_eq!(events.next_text().await, "some text");
+                events.hang_up();
+            }
+            call.ended().await;
+            // Asking how much is left costs nothing: the engine says so.
+            engine.always(Script { usage: (0, 0), ..Script::default() });
+            left.push(until("the tokens to be given back", async || {
+                let answer = ask(&client, 1).await;
+                let left: u64 = answer.header("x-ratelimit-remaining-tokens")?.parse().unwrap();
+                // The 900 are not among them as long as they are reserved.
+                (left > 900).then_some(left)
+            }).await);
+        }
+        // Who got nothing pays nothing; who got something, that.
+        let [first, .., last] = left[..] else { unreachable!() };
+        assert!(left[..3].iter().all(|left| *left == first), "{left:?}");
+        assert!(last < first, "{left:?}");
     }
 }
 

@@ -34,6 +34,112 @@ both! {
     }
 }
 
+/// The lines of the access log about a request.
+fn access(mesh: &Mesh, id: &str) -> Vec<serde_json::Value> {
+    let about = |line: &serde_json::Value| line["message"] == "answered" && line["request_id"] == id;
+    mesh.log(Service::Router).into_iter().filter(about).collect()
+}
+
+/// Waits for the line about a request, and looks whether it says this outcome.
+async fn logged(mesh: &Mesh, id: &str, outcome: &str) {
+    let line = until(&format!("the line about {id}"), async || access(mesh, id).pop()).await;
+    assert_eq!(line["outcome"], outcome, "{line}");
+}
+
+both! {
+    /// Whatever becomes of a request, it leaves one line, and no second one.
+    async fn every_request_leaves_one_line_in_the_access_log(topology: Topology) {
+        let engine = Engine::start().await;
+        let mut mesh = Mesh::over(topology, &engine, "").await;
+        let as_id = |id: &str| mesh.client().with_header("x-request-id", id);
+        as_id("plain").chat(&chat("test-model")).await.text();
+        as_id("stream").stream(&chat("test-model")).await.rest().await;
+        engine.next(Script::status(500));
+        as_id("engine-error").chat(&chat("test-model")).await.problem(502, "engine_failed");
+        engine.next(Script::broken(["a"], Step::Cut));
+        as_id("cut").stream(&chat("test-model")).await.rest().await;
+        engine.next(Script::broken(["a"], Step::Stall));
+        let mut events = as_id("hang-up-in-midst").stream(&chat("test-model")).await;
+        events.next_text().await;
+        events.hang_up();
+        engine.next(Script::default().after(Step::Stall));
+        let body = streamed(chat("test-model")).to_string();
+        let calls = engine.calls().len();
+        let pending = as_id("hang-up-before").send(http::Method::POST, "/v1/chat/completions", body).await;
+        engine.call(calls).await;
+        pending.hang_up();
+        let outcomes = [
+            ("plain", "OK"), ("stream", "OK"), ("engine-error", "ENGINE_FAILED"), ("cut", "ENGINE_CUT"),
+            ("hang-up-in-midst", "CANCELLED"), ("hang-up-before", "CANCELLED"),
+        ];
+        for (id, outcome) in outcomes {
+            logged(&mesh, id, outcome).await;
+        }
+        mesh.stop().await;
+        for (id, _) in outcomes {
+            assert_eq!(access(&mesh, id).len(), 1, "{id}");
+        }
+    }
+}
+
+both! {
+    async fn a_request_over_the_limit_leaves_one_line_in_the_access_log(topology: Topology) {
+        let engine = Engine::start().await;
+        let limit = "[[limits]]\napplies_to = \"key\"\nrequests = { per = \"1h\", limit = 1 }\n";
+        let mut mesh = Mesh::over(topology, &engine, limit).await;
+        mesh.client().chat(&chat("test-model")).await.text();
+        let refused = mesh.client().with_header("x-request-id", "refused");
+        refused.chat(&chat("test-model")).await.problem(429, "rate_limit_exceeded");
+        logged(&mesh, "refused", "RATE_LIMIT_EXCEEDED").await;
+        mesh.stop().await;
+        assert_eq!(access(&mesh, "refused").len(), 1);
+    }
+}
+
+/// Logs as a person has them who configured nothing: for people, at the default level.
+const HUMAN: &str = "[telemetry]\nlog = \"info\"\nlog_format = \"human\"\n";
+
+/// The lines of everything said that hold `text`, as soon as there is one.
+async fn lines_with(mesh: &Mesh, text: &str) -> Vec<String> {
+    mesh.says(Service::Router, text).await;
+    mesh.everything_said().lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+}
+
+both! {
+    /// What is said of a request can be told from what is said of others, without any configuration.
+    async fn logs_for_people_name_the_request(topology: Topology) {
+        let engine = Engine::start().await;
+        let mesh = Mesh::over(topology, &engine, HUMAN).await;
+        mesh.client().with_header("x-request-id", "follow-me-2").chat(&chat("test-model")).await.text();
+        engine.next(Script::broken(["a"], Step::Cut));
+        mesh.client().with_header("x-request-id", "follow-me-3").stream(&chat("test-model")).await.rest().await;
+        engine.next(Script::status(500));
+        mesh.client().with_header("x-request-id", "follow-me-4").chat(&chat("test-model")).await;
+        for id in ["follow-me-2", "follow-me-3", "follow-me-4"] {
+            let lines = until("the line of the access log", async || {
+                let lines = lines_with(&mesh, id).await;
+                lines.iter().any(|line| line.contains("answered")).then_some(lines)
+            }).await;
+            assert!(!lines.iter().any(|line| line.starts_with('{')), "not for people: {lines:?}");
+        }
+        for text in ["answered", "a deployment gave no answer"] {
+            let lines = lines_with(&mesh, text).await;
+            assert!(lines.iter().all(|line| line.contains("follow-me-")), "{lines:?}");
+        }
+    }
+}
+
+/// A warning about a request: only the mesh has a rate-limiter that can be lost alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn warnings_for_people_name_the_request() {
+    let engine = Engine::start().await;
+    let mut mesh = Mesh::over(Topology::Mesh, &engine, HUMAN).await;
+    mesh.kill(Service::RateLimiter);
+    mesh.client().with_header("x-request-id", "follow-me-5").chat(&chat("test-model")).await.text();
+    let lines = lines_with(&mesh, "the rate-limiter cannot be asked").await;
+    assert!(lines.iter().all(|line| line.contains("follow-me-5")), "{lines:?}");
+}
+
 both! {
     /// B12: with everything logged that can be, in success and in every kind of failure.
     async fn no_log_metric_or_trace_holds_a_secret(topology: Topology) {

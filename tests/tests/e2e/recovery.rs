@@ -3,8 +3,10 @@
 use penstock_tests::{
     Engine, Mesh, Service, Topology, both,
     bounded::until,
-    client::{chat, streamed},
+    client::{chat, streamed, with},
 };
+use rustix::process::Signal;
+use serde_json::json;
 
 async fn answers_again(mesh: &Mesh) {
     until("an answer after the restart", async || {
@@ -26,9 +28,15 @@ both! {
 }
 
 /// Kills `lost`, looks what a caller gets, starts it again, and waits until all is as before.
+/// In one process there is none that could be lost alone: this is about the mesh only.
 async fn lose(lost: Service, expect: impl AsyncFnOnce(&Mesh)) {
     let engine = Engine::start().await;
-    let mut mesh = Mesh::over(Topology::Mesh, &engine, "").await;
+    lose_with(lost, &engine, "", expect).await;
+}
+
+/// As `lose`, over this engine and with more configuration.
+async fn lose_with(lost: Service, engine: &Engine, more: &str, expect: impl AsyncFnOnce(&Mesh)) {
+    let mut mesh = Mesh::over(Topology::Mesh, engine, more).await;
     assert_eq!(mesh.client().chat(&chat("test-model")).await.status, 200);
     mesh.kill(lost);
     expect(&mesh).await;
@@ -37,22 +45,74 @@ async fn lose(lost: Service, expect: impl AsyncFnOnce(&Mesh)) {
     mesh.ready().await;
 }
 
+/// Requests for which the cache is asked, from callers with little time: what waits for the cache is a 504.
+async fn engines_answer_in_time(mesh: &Mesh, engine: &Engine) {
+    let hurried = mesh.client().with_header("x-request-timeout", "3s");
+    for seed in 0..5 {
+        let calls = engine.calls().len();
+        let answer = hurried.chat(&with(chat("test-model"), json!({"temperature": 0, "seed": seed}))).await;
+        assert_eq!(answer.text(), "Hello, world!");
+        // Looked up, and not found: not a request that the cache has nothing to do with.
+        assert_eq!(answer.header("x-penstock-cache"), Some("miss"));
+        assert_eq!(engine.calls().len(), calls + 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_cache_engines_are_asked() {
-    lose(Service::Cache, async |mesh| {
+    let engine = Engine::start().await;
+    lose_with(Service::Cache, &engine, "", async |mesh| engines_answer_in_time(mesh, &engine).await).await;
+}
+
+/// Worse than one that is gone: connections are there, and nobody answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_cache_that_hangs_engines_are_asked() {
+    let engine = Engine::start().await;
+    let mut mesh = Mesh::over(Topology::Mesh, &engine, "").await;
+    mesh.process(Service::Cache).signal(Signal::STOP);
+    engines_answer_in_time(&mesh, &engine).await;
+    mesh.process(Service::Cache).signal(Signal::CONT);
+    answers_again(&mesh).await;
+}
+
+/// A limit that the tests below reach with their first request.
+const ONE_REQUEST: &str = "[[limits]]\napplies_to = \"key\"\nrequests = { per = \"1h\", limit = 1 }\n";
+
+/// Without the rate-limiter nothing is limited, and it is counted how often that was so.
+async fn requests_pass(more: &str) {
+    let engine = Engine::start().await;
+    lose_with(Service::RateLimiter, &engine, &format!("{ONE_REQUEST}{more}"), async |mesh| {
         for _ in 0..5 {
             assert_eq!(mesh.client().chat(&chat("test-model")).await.status, 200);
         }
+        assert_eq!(engine.calls().len(), 6);
+        let metrics = mesh.metrics(Service::Router).await;
+        assert!(metrics.lines().any(|line| line == "penstock_unlimited_total 5"), "{metrics}");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_rate_limiter_requests_pass_by_default() {
-    lose(Service::RateLimiter, async |mesh| {
-        for _ in 0..5 {
-            assert_eq!(mesh.client().chat(&chat("test-model")).await.status, 200);
+    requests_pass("").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_rate_limiter_requests_pass_where_it_fails_open() {
+    requests_pass("[router]\nlimiter_failure = \"open\"\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_rate_limiter_requests_are_503_where_it_fails_closed() {
+    let engine = Engine::start().await;
+    let closed = "[router]\nlimiter_failure = \"closed\"\n";
+    lose_with(Service::RateLimiter, &engine, closed, async |mesh| {
+        for body in [chat("test-model"), streamed(chat("test-model"))] {
+            let answer = mesh.client().chat(&body).await;
+            answer.problem(503, "service_unavailable");
+            assert!(answer.header("retry-after").is_some(), "{answer:?}");
         }
+        assert_eq!(engine.calls().len(), 1);
     })
     .await;
 }

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use penstock_tests::{
-    Client, Engine, Mesh, Script, Service,
+    Client, Engine, Mesh, Service, Topology, both,
     bounded::{until, within},
     client::{chat, with},
     mesh::Plan,
@@ -116,15 +116,45 @@ async fn listed(client: &Client, name: &str) -> bool {
     list["data"].as_array().unwrap().iter().any(|model| model["id"] == json!(name))
 }
 
-/// With a file nothing is guessed.
+/// Ports on which engines are looked for without a file, and that speak OpenAI's dialect.
+const WELL_KNOWN: [u16; 4] = [9931, 1234, 8000, 8080];
+
+/// The names of the models that a caller sees.
+async fn names(client: &Client) -> Vec<String> {
+    let list = client.get("/v1/models").await.json();
+    list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap().to_owned()).collect()
+}
+
+both! {
+    /// With a file nothing is guessed, even if the file names no engine at all; without one the same engine is
+    /// found. (The mesh has a file always: its services must be told where the others are.)
+    async fn with_a_file_nothing_is_looked_for(topology: Topology) {
+        let engine = Engine::start_on_one_of(&WELL_KNOWN).await;
+        // Other tests may look at that port as well: what they find has another name.
+        let guessed = format!("guessed-{}", std::process::id());
+        engine.serve_models([guessed.clone()]);
+        let often = "[inference_adapter]\ndiscovery_interval = \"100ms\"\n";
+        let told = Mesh::start(topology, often).await;
+        assert_eq!(names(&told.client()).await, Vec::<String>::new());
+
+        let mut untold = Plan::bare().start().await;
+        let said = greeting(&mut untold).await;
+        let client = untold.anonymous().with_key(&key_in(&said));
+        until("the engine to be found", async || listed(&client, &guessed).await.then_some(())).await;
+        assert_eq!(client.chat(&chat(&guessed)).await.text(), "Hello, world!");
+        assert_eq!(engine.calls().len(), 1);
+
+        // All that time the first had the same engine before its eyes.
+        assert_eq!(names(&told.client()).await, Vec::<String>::new());
+        told.client().chat(&chat(&guessed)).await.problem(404, "model_not_found");
+        assert_eq!(engine.calls().len(), 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_a_file_nothing_is_looked_for() {
-    let (engine, other) = (Engine::playing(Script::default()).await, Engine::start().await);
+async fn with_a_file_only_its_models_are_listed() {
+    let (engine, other) = (Engine::start().await, Engine::start_on_one_of(&WELL_KNOWN).await);
     other.serve_models(["guessed"]);
-    let mesh = Mesh::over(penstock_tests::Topology::Standalone, &engine, "").await;
-    let list = mesh.client().get("/v1/models").await.json();
-    let ids: Vec<_> =
-        list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["test-model"]);
-    assert!(other.free_calls().is_empty());
+    let mesh = Mesh::over(Topology::Standalone, &engine, "").await;
+    assert_eq!(names(&mesh.client()).await, ["test-model"]);
 }
