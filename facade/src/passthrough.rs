@@ -48,7 +48,10 @@ impl Passthrough {
             ));
         }
         let Some(channel) = self.channel(request.uri().path()) else {
-            return refuse(Error::new(Reason::Unimplemented, "there is no such service here"));
+            return refuse(Error::new(
+                Reason::Unimplemented,
+                "there is no such service here; in a mesh keys are managed at the auth service",
+            ));
         };
         // A conversation may last; every other request is one message that has to arrive.
         let lasts = request.uri().path().starts_with("/grpc.reflection.");

@@ -47,17 +47,25 @@ pub(crate) async fn models(config: &penstock_router::Config, adapter: &Channel) 
 }
 
 /// Prints where Penstock is, and the key if one was made now.
-pub(crate) fn print_start(listen: &ServerConfig, key: Option<&SecretString>) -> io::Result<()> {
-    io::stdout().write_all(start(listen, key.map(SecretString::expose_secret)).as_bytes())
+pub(crate) fn print_start(
+    listen: &ServerConfig,
+    key: Option<&SecretString>,
+    admin_key_is_set: bool,
+) -> io::Result<()> {
+    let key = key.map(SecretString::expose_secret);
+    io::stdout().write_all(start(listen, key, admin_key_is_set).as_bytes())
 }
 
 /// Prints the models and a line to paste.
 pub(crate) fn print_models(
     listen: &ServerConfig,
     key: Option<&SecretString>,
+    admin_key_is_set: bool,
     offers: &[Offer],
 ) -> io::Result<()> {
-    io::stdout().write_all(models_text(listen, key.map(SecretString::expose_secret), offers).as_bytes())
+    let variable = if admin_key_is_set { "$PENSTOCK_ADMIN_KEY" } else { "$PENSTOCK_KEY" };
+    let key = key.map_or(variable, SecretString::expose_secret);
+    io::stdout().write_all(models_text(listen, key, offers).as_bytes())
 }
 
 /// Prints a key that was made now, for a process that serves keys alone.
@@ -66,7 +74,7 @@ pub(crate) fn print_key(key: Option<&SecretString>) -> io::Result<()> {
     writeln!(io::stdout(), "First API key, shown once: {}", key.expose_secret())
 }
 
-fn start(listen: &ServerConfig, key: Option<&str>) -> String {
+fn start(listen: &ServerConfig, key: Option<&str>, admin_key_is_set: bool) -> String {
     let base = format!("http://{}", reachable(listen.listen));
     let mut text = format!("Penstock {}\n\n", env!("CARGO_PKG_VERSION"));
     // Writing to a String cannot fail.
@@ -74,12 +82,13 @@ fn start(listen: &ServerConfig, key: Option<&str>) -> String {
     let _ = writeln!(text, "  Metrics  http://{}/metrics", reachable(listen.metrics_listen));
     let _ = match key {
         Some(key) => writeln!(text, "  API key  {key} (made now, shown once: keep it)"),
-        None => writeln!(text, "  API key  the one shown at the first start, or PENSTOCK_ADMIN_KEY"),
+        None if admin_key_is_set => writeln!(text, "  API key  the one in PENSTOCK_ADMIN_KEY"),
+        None => writeln!(text, "  API key  the one shown at the first start"),
     };
     text
 }
 
-fn models_text(listen: &ServerConfig, key: Option<&str>, models: &[Offer]) -> String {
+fn models_text(listen: &ServerConfig, key: &str, models: &[Offer]) -> String {
     let base = format!("http://{}", reachable(listen.listen));
     let mut text = String::new();
     for (index, offer) in models.iter().take(MODELS_MAX).enumerate() {
@@ -91,10 +100,12 @@ fn models_text(listen: &ServerConfig, key: Option<&str>, models: &[Offer]) -> St
         let _ = writeln!(text, "           and {} more: GET {base}/v1/models", models.len() - MODELS_MAX);
     }
     let Some(offer) = models.iter().find(|offer| !offer.simulated).or(models.first()) else {
-        let _ = writeln!(text, "  Models   none: see the log for what is wrong");
+        let _ = writeln!(
+            text,
+            "  Models   none: the configuration has no [[deployments]]; see penstock.example.toml"
+        );
         return text;
     };
-    let key = key.unwrap_or("$PENSTOCK_KEY");
     let model = &offer.model;
     let _ = write!(
         text,
@@ -128,9 +139,9 @@ mod tests {
 
     #[test]
     fn a_real_model_is_tried_before_the_simulated_one() {
-        assert!(start(&listen(), Some("sk-x")).contains("sk-x (made now, shown once"));
+        assert!(start(&listen(), Some("sk-x"), false).contains("sk-x (made now, shown once"));
         let text =
-            models_text(&listen(), Some("sk-x"), &[offer("penstock-simulated", true), offer("llama", false)]);
+            models_text(&listen(), "sk-x", &[offer("penstock-simulated", true), offer("llama", false)]);
         assert!(text.contains("curl -N http://127.0.0.1:4000/v1/chat/completions"), "{text}");
         assert!(text.contains("\"model\":\"llama\"") && text.contains("Bearer sk-x"), "{text}");
         assert!(text.contains("penstock-simulated (a simulated engine, not a language model)"), "{text}");
@@ -138,8 +149,9 @@ mod tests {
 
     #[test]
     fn without_a_new_key_none_is_shown() {
-        assert!(start(&listen(), None).contains("the one shown at the first start"));
-        let text = models_text(&listen(), None, &[offer("m", false)]);
+        assert!(start(&listen(), None, true).contains("the one in PENSTOCK_ADMIN_KEY"));
+        assert!(start(&listen(), None, false).contains("the one shown at the first start"));
+        let text = models_text(&listen(), "$PENSTOCK_KEY", &[offer("m", false)]);
         assert!(text.contains("Bearer $PENSTOCK_KEY"), "{text}");
     }
 }

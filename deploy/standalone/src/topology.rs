@@ -1,6 +1,8 @@
 //! The two topologies, from the same libraries: everything in one process by in-process channels, or one
 //! service by sockets. What a service is made of stands in its own library; here it is only wired.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use penstock_chassis::{Channel, Chassis, Process, ServerConfig, server, with_reflection};
 use tokio::net::TcpListener;
@@ -81,9 +83,10 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
     process.serve_metrics(listen.metrics_listen).await?;
 
     let of_auth = chassis.beside();
+    let admin_key_is_set = settings.auth.1.admin_key.is_some();
     let started = penstock_auth::start(settings.auth.1, &of_auth).await?;
     // At once: the key is stored by now, and if anything fails below nobody would ever see it.
-    banner::print_start(&listen, started.first_key.as_ref())?;
+    banner::print_start(&listen, started.first_key.as_ref(), admin_key_is_set)?;
     let auth = in_process(Service::Auth, started.routes, &of_auth);
     let of_limiter = chassis.beside();
     let routes = penstock_rate_limiter::start(settings.rate_limiter.1, &of_limiter);
@@ -105,7 +108,7 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
         service.serves().iter().for_each(|name| chassis.health.serves(*name));
     }
     serve_facade(&process, listener, facade, router, vec![(KEYS, auth)], &chassis)?;
-    banner::print_models(&listen, started.first_key.as_ref(), &models)?;
+    banner::print_models(&listen, started.first_key.as_ref(), admin_key_is_set, &models)?;
     finish(process, telemetry).await
 }
 
@@ -209,7 +212,7 @@ fn serve_facade(
     others: Vec<(&'static str, Channel)>,
     chassis: &Chassis,
 ) -> anyhow::Result<()> {
-    chassis.health.watch_channel("router", true, &router, &chassis.tasks);
+    chassis.health.watch_channel("router", true, Duration::ZERO, &router, &chassis.tasks);
     let listed: Vec<_> =
         [INFERENCE, HEALTH, STATUS].into_iter().chain(others.iter().map(|(name, _)| *name)).collect();
     Service::Facade.serves().iter().for_each(|name| chassis.health.serves(*name));

@@ -204,7 +204,10 @@ impl Component {
             _ if before == state => {}
             // The first word that all is well is no news.
             (State::Unspecified, State::Up) => {}
-            (_, State::Up) => tracing::info!(component = self.name, state = name, "health changed"),
+            // Neither is that not all is there yet at the start.
+            (State::Unspecified, _) | (_, State::Up) => {
+                tracing::info!(component = self.name, state = name, detail, "health changed");
+            }
             _ => tracing::warn!(component = self.name, state = name, detail, "health changed"),
         }
     }

@@ -103,11 +103,24 @@ impl Process {
         };
         tracing::info!("shutting down");
         tokio::select! {
-            () = self.shut_down(delay) => tracing::info!("shut down"),
-            _ = terminate.recv() => tracing::warn!("second signal: streams are cut"),
-            _ = interrupt.recv() => tracing::warn!("second signal: streams are cut"),
+            () = self.shut_down(delay) => {}
+            _ = terminate.recv() => self.cut().await,
+            _ = interrupt.recv() => self.cut().await,
         }
+        tracing::info!("shut down");
         Ok(())
+    }
+
+    /// Ends what still runs at once, with an error that says so.
+    async fn cut(&self) {
+        tracing::warn!("second signal: streams are cut");
+        self.servers.drain();
+        self.chassis.health.end_watches();
+        self.chassis.tasks.draining().cancel();
+        self.chassis.tasks.aborting().cancel();
+        // Connections get a second to send their last words.
+        let _ = timeout(TASKS_LIMIT, self.servers.drained()).await;
+        self.chassis.tasks.stop(TASKS_LIMIT).await;
     }
 
     async fn shut_down(&self, delay: Duration) {

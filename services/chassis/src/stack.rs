@@ -172,7 +172,7 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Call<F> 
         let Some(mut guard) = this.guard.take() else { return Poll::Pending };
         Poll::Ready(Ok(match outcome {
             Ok(response) => {
-                let (mut head, inner) = response.into_parts();
+                let (mut head, inner) = explained(response).into_parts();
                 head.headers.insert(REQUEST_ID, guard.request_id.clone());
                 // A response that ends in its headers has its status there.
                 if let Some(code) = code_of(&head.headers) {
@@ -196,6 +196,27 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Call<F> 
 fn panicked() -> Status {
     // The panic hook has logged the place and the message.
     Error::new(Reason::Internal, "the service failed").into()
+}
+
+/// A refusal by tonic itself (a message that is no protobuf, a method that is not there) in the words of the
+/// reason table: what is not ours has no details.
+fn explained(response: Response<Body>) -> Response<Body> {
+    let headers = response.headers();
+    let ours = headers.contains_key("grpc-status-details-bin");
+    let Some(status) = Status::from_header_map(headers).filter(|status| status.code() != Code::Ok && !ours)
+    else {
+        return response;
+    };
+    let error = match status.code() {
+        Code::Internal if status.message().starts_with("failed to decode") => {
+            Error::new(Reason::InvalidRequest, "the message is not valid protobuf for this call")
+        }
+        Code::Internal if status.message().starts_with("Missing request message") => {
+            Error::new(Reason::InvalidRequest, "the request has no message")
+        }
+        _ => Error::from(&status),
+    };
+    Status::from(error).into_http()
 }
 
 fn code_of(headers: &HeaderMap) -> Option<Code> {
@@ -403,6 +424,23 @@ mod tests {
         assert!(stack.shared.admit("/grpc.health.v1.Health/Check").0);
         drop((places, calls));
         assert!(stack.shared.admit(watch).0 && stack.shared.admit("/a.B/C").0);
+    }
+
+    /// A16: garbage is the caller's mistake, and every refusal has a reason of the table.
+    #[tokio::test]
+    async fn what_tonic_refuses_has_a_reason_too() {
+        let chassis = Chassis::default();
+        let refusals = [
+            (Status::internal("failed to decode Protobuf message: invalid varint"), Reason::InvalidRequest),
+            (Status::out_of_range("Error, decoded message length too large"), Reason::RequestTooLarge),
+            (Status::unimplemented(""), Reason::Unimplemented),
+        ];
+        for (status, wanted) in refusals {
+            let refuses = || async { Ok(status.clone().into_http()) };
+            let response = call(&chassis, refuses, request("1S")).await;
+            assert_eq!(reason(response.headers()), wanted);
+            assert!(response.headers().contains_key("grpc-status-details-bin"));
+        }
     }
 
     #[tokio::test]

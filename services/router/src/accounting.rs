@@ -200,7 +200,11 @@ impl Accounting {
         Record { account: Some(account), accounting: self.clone() }
     }
 
-    fn take(&self, account: Account) {
+    fn take(&self, mut account: Account) {
+        // Dropped before its end: by the deadline, or because the caller left.
+        if account.outcome.is_none() && account.context.remaining().is_some_and(|left| left.is_zero()) {
+            account.outcome = Some(Err(Reason::DeadlineExceeded));
+        }
         let took = account.started.elapsed();
         if self.queue.try_send(Ended { account, took }).is_err() {
             self.dropped.inc();

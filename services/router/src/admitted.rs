@@ -98,11 +98,11 @@ impl Admitted {
         response
     }
 
-    /// Notes that the request got no answer, and why.
+    /// Notes that the request got no answer, and why. The last of the failures had no fallback.
     pub(crate) fn refuse(mut self, mut error: Error, failures: usize) -> Status {
         if let Some(account) = self.record.account() {
             account.outcome = Some(Err(error.reason));
-            account.fallbacks = failures;
+            account.fallbacks = failures.saturating_sub(1);
         }
         if error.retry_after.is_none() && error.reason.http_status() == 503 {
             error.retry_after = Some(RETRY_AFTER);

@@ -16,9 +16,14 @@ mod service;
 
 pub use config::{CacheMode, Config, Endpoints, LimiterFailure};
 
+use std::time::Duration;
+
 use penstock_chassis::{Channel, Chassis, MESSAGE_MAX_BYTES};
 use penstock_proto::inference::v1::inference_server::InferenceServer;
 use tonic::service::Routes;
+
+/// How long principals are remembered, by auth's default (`auth.memo_ttl`).
+const REMEMBERED: Duration = Duration::from_secs(30);
 
 /// The ways to the services that the router stands on.
 #[derive(Clone, Debug)]
@@ -36,10 +41,15 @@ pub struct Channels {
 /// Starts the router and returns its routes.
 pub fn start(config: Config, channels: &Channels, chassis: &Chassis) -> Routes {
     let (health, tasks) = (&chassis.health, &chassis.tasks);
-    health.watch_channel("auth", true, &channels.auth, tasks);
-    health.watch_channel("rate-limiter", false, &channels.rate_limiter, tasks);
-    health.watch_channel("cache", false, &channels.cache, tasks);
-    health.watch_channel("inference-adapter", true, &channels.inference_adapter, tasks);
+    // While auth is lost those who asked within this time are still known.
+    health.watch_channel("auth", true, REMEMBERED, &channels.auth, tasks);
+    for (name, required, channel) in [
+        ("rate-limiter", false, &channels.rate_limiter),
+        ("cache", false, &channels.cache),
+        ("inference-adapter", true, &channels.inference_adapter),
+    ] {
+        health.watch_channel(name, required, Duration::ZERO, channel, tasks);
+    }
     let router = service::Router::start(config, channels, chassis);
     Routes::new(InferenceServer::new(router).max_decoding_message_size(MESSAGE_MAX_BYTES))
 }

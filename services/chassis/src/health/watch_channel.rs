@@ -16,12 +16,21 @@ const INTERVAL_NOT_WELL: Duration = Duration::from_millis(250);
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Health {
-    /// Checks the service behind `channel` in the background and reports it as the component `name`.
-    pub fn watch_channel(&self, name: &'static str, required: bool, channel: &Channel, tasks: &Tasks) {
+    /// Checks the service behind `channel` in the background and reports it as the component `name`. For the time
+    /// of `grace` its loss only degrades: the process can do without it for so long.
+    pub fn watch_channel(
+        &self,
+        name: &'static str,
+        required: bool,
+        grace: Duration,
+        channel: &Channel,
+        tasks: &Tasks,
+    ) {
         let component = self.component(name, required);
         let mut client = StatusClient::new(channel.clone());
         let stopping = tasks.stopping();
         let checks = async move {
+            let mut last_seen = None;
             loop {
                 let call = CallContext::background(TIMEOUT);
                 let started = Instant::now();
@@ -31,13 +40,25 @@ impl Health {
                 component
                     .parts(report.as_ref().map_or_else(|_| Vec::new(), |report| report.components.clone()));
                 let well = report.as_ref().is_ok_and(|report| report.state() == State::Up);
-                match report {
-                    Ok(_) if well => component.up(latency),
-                    Ok(report) if report.state() == State::Degraded => {
-                        component.degraded(what_ails(&report), latency);
+                let ailment = match report {
+                    Ok(report) if matches!(report.state(), State::Up | State::Degraded) => {
+                        last_seen = Some(Instant::now());
+                        if well {
+                            component.up(latency)
+                        } else {
+                            component.degraded(what_ails(&report), latency)
+                        }
+                        None
                     }
-                    Ok(report) => component.down(what_ails(&report), latency),
-                    Err(status) => component.down(format!("cannot be asked: {}", status.code()), latency),
+                    Ok(report) => Some(what_ails(&report)),
+                    Err(status) => Some(format!("cannot be asked: {}", status.code())),
+                };
+                if let Some(ailment) = ailment {
+                    if last_seen.is_some_and(|at: Instant| at.elapsed() < grace) {
+                        component.degraded(ailment, latency);
+                    } else {
+                        component.down(ailment, latency);
+                    }
                 }
                 sleep(if well { INTERVAL } else { INTERVAL_NOT_WELL }).await;
             }
