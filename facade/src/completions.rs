@@ -28,6 +28,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
     let context = context(&head.extensions);
     head::expect_json(&head.headers)?;
     let forwarded = Forwarded::read(&head.headers)?;
+    forwarded.expect_credential()?;
     let arrived_by = Instant::now() + app.config.body_timeout;
     let arrived_by = context.deadline().map_or(arrived_by, |deadline| deadline.min(arrived_by));
     let body = body::read(&head.headers, body, app.config.body_max_bytes, arrived_by).await?;

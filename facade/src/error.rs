@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use penstock_proto::{Reason, Violation};
+use penstock_proto::{Reason, Violation, error::INVALID_API_KEY};
 use tonic::Status;
 
 /// An error of the facade, or one that the mesh answered.
@@ -26,6 +26,9 @@ pub(crate) enum Error {
     /// The body has another content type, or is compressed.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// There is no credential: seen before the body is read, so that nobody without one fills the memory.
+    #[error("{INVALID_API_KEY}")]
+    NoCredential,
     /// A header is wrong.
     #[error("{0}")]
     Header(&'static str),
@@ -67,6 +70,7 @@ impl From<&Error> for penstock_proto::Error {
             Error::TooLarge(_) | Error::TooMany(_) => Reason::RequestTooLarge,
             Error::Unsupported(_) => Reason::UnsupportedMediaType,
             Error::Incomplete | Error::Header(_) => Reason::BadRequest,
+            Error::NoCredential => Reason::InvalidApiKey,
             Error::UnknownRoute => Reason::UnknownRoute,
             Error::MethodNotAllowed => Reason::MethodNotAllowed,
             Error::NotWhole => Reason::EngineCut,

@@ -48,6 +48,14 @@ impl Forwarded {
         Ok(Self { authorization, cache_control: headers.get_all(CACHE_CONTROL).iter().cloned().collect() })
     }
 
+    /// Whether there is a credential at all: what it is worth the mesh says.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn expect_credential(&self) -> Result<(), Error> {
+        self.authorization.as_ref().map(drop).ok_or(Error::NoCredential)
+    }
+
     /// Puts it into the metadata of a call.
     pub(crate) fn put(self, metadata: &mut MetadataMap) {
         let headers: &mut HeaderMap = metadata.as_mut();

@@ -11,6 +11,10 @@ use crate::Reason;
 /// Domain of our reasons in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "penstock";
 
+/// The one text for every credential that does not let in: missing, unknown, expired or revoked.
+pub const INVALID_API_KEY: &str =
+    "the API key is missing or not valid: send it as `Authorization: Bearer <key>`";
+
 /// One field that is wrong, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {

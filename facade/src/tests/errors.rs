@@ -74,6 +74,15 @@ async fn a_body_that_breaks_off_or_stalls_is_400() {
     expect(&facade, &facade.chat(stalled, &[]).await, 400, "bad_request");
 }
 
+/// G9: whoever has no key fills no memory: it is refused before the body has come.
+#[tokio::test]
+async fn without_a_credential_the_body_is_not_waited_for() {
+    let facade = Facade::new(answer());
+    let silent = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+    let request = Request::post("/v1/chat/completions").body(silent).unwrap();
+    expect(&facade, &facade.send(request).await, 401, "invalid_api_key");
+}
+
 /// A14, A15, A17.
 #[tokio::test]
 async fn only_listed_routes_exist() {
@@ -172,8 +181,8 @@ async fn an_insane_request_id_is_replaced() {
 async fn a_key_in_the_query_is_neither_taken_nor_repeated() {
     let facade = Facade::new(plain_answer());
     let request = Request::post("/v1/chat/completions?api_key=secret").header("api-key", "secret");
-    facade.send(request.body(Body::from("{}")).unwrap()).await;
-    assert!(!facade.seen.generate.lock().unwrap()[0].1.contains_key("authorization"));
+    let answer = facade.send(request.body(Body::from("{}")).unwrap()).await;
+    expect(&facade, &answer, 401, "invalid_api_key");
     let answer = facade.get("/none?key=secret").await;
     assert!(!answer.body.contains("secret"), "{}", answer.body);
 }

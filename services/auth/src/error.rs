@@ -2,14 +2,14 @@
 
 use std::{io, path::PathBuf};
 
-use penstock_proto::{Reason, Violation};
+use penstock_proto::{Reason, Violation, error::INVALID_API_KEY};
 
 /// An error of the auth service. Its texts hold no credential.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The credential is no good: one text for every cause, so that nobody learns which.
-    #[error("the API key is missing or not valid: send it as `Authorization: Bearer <key>`")]
+    #[error("{INVALID_API_KEY}")]
     Unauthenticated,
     /// The caller is known and may not manage keys.
     #[error("managing keys takes a key with the scope admin")]

@@ -130,8 +130,8 @@ fn limits(section: &mut Section) -> Limits {
         answer_timeout: section.duration("answer_timeout", 600 * second, range),
         // A frame is a token, or a whole tool call; a log-probability list takes some kilobytes.
         frame_max_bytes: bytes(section.bytes("frame_max_bytes", 1 << 20, 1 << 10..=256 << 20)),
-        // As large as the largest request that the facade takes.
-        answer_max_bytes: bytes(section.bytes("answer_max_bytes", 32 << 20, 1 << 10..=1 << 30)),
+        // As large as the largest request that the facade takes; at most half of a gRPC message.
+        answer_max_bytes: bytes(section.bytes("answer_max_bytes", 32 << 20, 1 << 10..=64 << 20)),
     }
 }
 

@@ -25,7 +25,7 @@ pub enum Error {
     #[error("the request cannot be put to the engine")]
     Request(Vec<Violation>),
     /// The engine did not give a whole answer.
-    #[error("deployment {deployment}: {fault}")]
+    #[error("{} (deployment {deployment}: {fault})", .fault.reason.title())]
     Engine {
         /// The deployment's id.
         deployment: Arc<str>,

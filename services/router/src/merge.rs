@@ -7,6 +7,9 @@ use prost::Message as _;
 /// Largest answer that is put together, in bytes: memory must not grow with an answer that is too large to keep.
 const ANSWER_MAX_BYTES: usize = 1 << 20;
 
+/// Most members of a chunk that are put together: engines send a handful.
+const EXTENSIONS_MAX: usize = 64;
+
 /// An answer that is being put together.
 #[derive(Debug, Default)]
 pub(crate) struct Merge {
@@ -51,10 +54,14 @@ fn merge_chunk(answer: &mut GenerateChunk, chunk: &GenerateChunk) -> Option<()> 
         answer.usage.clone_from(&chunk.usage);
     }
     for extension in &chunk.extensions {
-        match answer.extensions.iter_mut().find(|known| known.name == extension.name) {
+        if let Some(known) = answer.extensions.iter_mut().find(|known| known.name == extension.name) {
             // The same word again (such as a provider's name), or a later measure of the same thing.
-            Some(known) => known.json.clone_from(&extension.json),
-            None => answer.extensions.push(extension.clone()),
+            known.json.clone_from(&extension.json);
+        } else if answer.extensions.len() < EXTENSIONS_MAX {
+            answer.extensions.push(extension.clone());
+        } else {
+            // An engine is not trusted to send only so many.
+            return None;
         }
     }
     for choice in &chunk.choices {

@@ -11,6 +11,7 @@ use penstock_chassis::{CallContext, Channel, Tasks};
 use penstock_proto::{
     Error, Reason,
     auth::v1::{AuthenticateRequest, Principal, WatchRevocationsRequest, auth_client::AuthClient},
+    error::INVALID_API_KEY,
     metadata::AUTHORIZATION,
 };
 use sha2::{Digest as _, Sha256};
@@ -109,7 +110,7 @@ fn refused(context: &CallContext, status: &Status) -> Status {
 
 /// The bearer token of a call. One and the same error for every way of having none.
 fn credential(metadata: &MetadataMap) -> Result<&str, Status> {
-    let missing = || Status::from(Error::new(Reason::InvalidApiKey, MISSING));
+    let missing = || Status::from(Error::new(Reason::InvalidApiKey, INVALID_API_KEY));
     let mut values = metadata.get_all(AUTHORIZATION).iter();
     // An admin key may hold any text: UTF-8, not only ASCII.
     let value =
@@ -121,9 +122,6 @@ fn credential(metadata: &MetadataMap) -> Result<&str, Status> {
         scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.len() <= CREDENTIAL_MAX_BYTES;
     if sane && values.next().is_none() { Ok(token) } else { Err(missing()) }
 }
-
-/// The one text for every credential that does not let in.
-const MISSING: &str = "the API key is missing or not valid: send it as `Authorization: Bearer <key>`";
 
 #[derive(Debug, Default)]
 struct Memo {
