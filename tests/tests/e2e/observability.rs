@@ -82,6 +82,20 @@ both! {
     }
 }
 
+both! {
+    async fn a_request_over_the_limit_leaves_one_line_in_the_access_log(topology: Topology) {
+        let engine = Engine::start().await;
+        let limit = "[[limits]]\napplies_to = \"key\"\nrequests = { per = \"1h\", limit = 1 }\n";
+        let mut mesh = Mesh::over(topology, &engine, limit).await;
+        mesh.client().chat(&chat("test-model")).await.text();
+        let refused = mesh.client().with_header("x-request-id", "refused");
+        refused.chat(&chat("test-model")).await.problem(429, "rate_limit_exceeded");
+        logged(&mesh, "refused", "RATE_LIMIT_EXCEEDED").await;
+        mesh.stop().await;
+        assert_eq!(access(&mesh, "refused").len(), 1);
+    }
+}
+
 /// Logs as a person has them who configured nothing: for people, at the default level.
 const HUMAN: &str = "[telemetry]\nlog = \"info\"\nlog_format = \"human\"\n";
 
