@@ -128,6 +128,26 @@ both! {
 }
 
 both! {
+    /// A4: time that grows with the square of a body's members would be minutes here, or a third of one at best.
+    async fn very_many_members_are_answered_within_seconds(topology: Topology) {
+        let engine = Engine::start().await;
+        let mesh = Mesh::over(topology, &engine, "").await;
+        let unknown: String = (0..50_000).map(|n| format!(r#""unknown_{n}":{n},"#)).collect();
+        let bodies = [
+            format!(r#"{{{unknown}"model":"test-model","messages":[{{"role":"user","content":"x"}}]}}"#),
+            format!(r#"{{"model":"test-model","messages":[{{{unknown}"role":"user","content":"x"}}]}}"#),
+        ];
+        // The deadline is the caller's: what is slower is a 504, wherever it is slow.
+        let hurried = mesh.client().with_header("x-request-timeout", "10s");
+        for body in bodies {
+            let answer = hurried.post(CHAT, body).await;
+            assert!([200, 400, 413, 422].contains(&answer.status), "{answer:?}");
+        }
+        assert_eq!(mesh.client().chat(&chat("test-model")).await.status, 200);
+    }
+}
+
+both! {
     /// A5, A6.
     async fn wrong_types_and_ranges_are_422_and_name_the_field(topology: Topology) {
         let engine = Engine::start().await;
