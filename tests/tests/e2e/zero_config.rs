@@ -150,11 +150,3 @@ both! {
         assert_eq!(engine.calls().len(), 1);
     }
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_a_file_only_its_models_are_listed() {
-    let (engine, other) = (Engine::start().await, Engine::start_on_one_of(&WELL_KNOWN).await);
-    other.serve_models(["guessed"]);
-    let mesh = Mesh::over(Topology::Standalone, &engine, "").await;
-    assert_eq!(names(&mesh.client()).await, ["test-model"]);
-}
