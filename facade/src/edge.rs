@@ -13,9 +13,10 @@ use std::{
 use axum::{
     body::Body,
     extract::{MatchedPath, Request},
-    http::{HeaderName, HeaderValue, Uri},
+    http::{HeaderName, HeaderValue, Uri, Version, header::CONNECTION},
     response::{IntoResponse as _, Response},
 };
+use http_body::Body as _;
 use penstock_chassis::CallContext;
 use penstock_proto::{Reason, metadata};
 use pin_project_lite::pin_project;
@@ -75,6 +76,8 @@ where
             tracing::info_span!("http", "otel.name" = route.as_str(), request_id = context.request_id());
         context.adopt_trace(&span);
         let uri = request.uri().clone();
+        let http1 = matches!(request.version(), Version::HTTP_10 | Version::HTTP_11);
+        let body_may_be_left = http1 && !request.body().is_end_stream();
         request.extensions_mut().insert(context.clone());
         let (handler, refused) = match timeout {
             Ok(_) => {
@@ -83,7 +86,8 @@ where
             }
             Err(error) => (None, Some(error)),
         };
-        let about = About { context, uri, route, grpc, metrics: self.app.metrics.clone() };
+        let metrics = self.app.metrics.clone();
+        let about = About { context, uri, route, grpc, body_may_be_left, metrics };
         Exchange { handler, refused, span, about }
     }
 }
@@ -94,6 +98,8 @@ struct About {
     uri: Uri,
     route: Route,
     grpc: bool,
+    /// An HTTP/1 request with a body: if it is refused before that is read, the connection cannot go on.
+    body_may_be_left: bool,
     metrics: Metrics,
 }
 
@@ -141,6 +147,10 @@ impl About {
     fn finish(&self, mut response: Response) -> Response {
         if let Some(Unwritten(error)) = response.extensions_mut().remove::<Unwritten>() {
             response = problem::response(&error, self.uri.path(), self.context.request_id());
+            if self.body_may_be_left && error.leaves_the_body() {
+                // hyper closes it; a client that is not told sends its next request into the void.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
         }
         if let Ok(id) = HeaderValue::from_str(self.context.request_id()) {
             response.headers_mut().insert(REQUEST_ID, id);

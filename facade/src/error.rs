@@ -52,6 +52,18 @@ pub(crate) enum Error {
     Panicked,
 }
 
+impl Error {
+    /// Whether the request's body may not have been read to its end.
+    pub(crate) fn leaves_the_body(&self) -> bool {
+        match self {
+            Error::Malformed(_) | Error::Invalid(_) | Error::TooMany(_) => false,
+            Error::Mesh(_) | Error::NotWhole | Error::NoSuchModel => false,
+            Error::TooLarge(_) | Error::Incomplete | Error::Unsupported(_) | Error::NoCredential => true,
+            Error::Header(_) | Error::UnknownRoute | Error::MethodNotAllowed | Error::Panicked => true,
+        }
+    }
+}
+
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
         Error::Mesh(Box::new(status))

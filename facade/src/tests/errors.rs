@@ -80,7 +80,12 @@ async fn without_a_credential_the_body_is_not_waited_for() {
     let facade = Facade::new(answer());
     let silent = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
     let request = Request::post("/v1/chat/completions").body(silent).unwrap();
-    expect(&facade, &facade.send(request).await, 401, "invalid_api_key");
+    let answer = facade.send(request).await;
+    expect(&facade, &answer, 401, "invalid_api_key");
+    // The rest of the body would be taken for the next request: the client is told not to send one.
+    assert_eq!(answer.headers["connection"], "close");
+    let whole = facade.chat(r#"{"messages":1}"#, &[]).await;
+    assert!(!whole.headers.contains_key("connection"));
 }
 
 /// A14, A15, A17.
