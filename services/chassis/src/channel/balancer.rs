@@ -231,3 +231,29 @@ impl Service<Request<Body>> for Balancer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unresolved() -> Shared {
+        Shared {
+            authorities: vec!["nowhere.invalid:1".into()],
+            replicas: ArcSwap::default(),
+            resolved: watch::Sender::new(false),
+            aborting: CancellationToken::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_resolution_is_waited_for_within_the_deadline_and_only_once() {
+        let (shared, started) = (unresolved(), Instant::now());
+        shared.wait_for_first_resolution(started + Duration::from_millis(100)).await;
+        assert_eq!(started.elapsed().as_millis() / 10, 10, "not beyond the call's deadline");
+        // Whatever the look-up found, nobody waits for the next one.
+        shared.resolved.send_replace(true);
+        let before = Instant::now();
+        shared.wait_for_first_resolution(before + MAX_TIMEOUT).await;
+        assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+}
