@@ -8,6 +8,7 @@ mod channel;
 pub mod config;
 mod context;
 mod health;
+mod limits;
 mod metrics;
 mod process;
 mod reflection;

@@ -10,7 +10,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,17 +19,19 @@ use penstock_proto::{Error, Reason, metadata::REQUEST_ID};
 use pin_project_lite::pin_project;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, Sleep},
+    time::Instant,
 };
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
 use tracing::Span;
 
-use crate::{CallContext, Chassis, metrics::RpcMetrics};
+use crate::{
+    CallContext, Chassis,
+    limits::{Limits, MAX_TIMEOUT, deadline_exceeded, last_frame},
+    metrics::RpcMetrics,
+};
 
-/// Longest a call may take if its caller sets no deadline, or a later one: an hour, far beyond any answer.
-const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Most calls served at once by one process; beyond it calls are refused at once. Each costs a few KiB.
 const MAX_IN_FLIGHT: usize = 16_384;
 /// Most streams at once that only watch something: they stay for ever, so they get a room of their own.
@@ -100,7 +101,7 @@ where
             let _entered = span.enter();
             self.inner.call(request)
         });
-        Call { handler, limits: Some(limits), guard: Some(guard), permit }
+        Call { handler, limits, guard: Some(guard), permit }
     }
 }
 
@@ -119,33 +120,12 @@ impl Shared {
 }
 
 pin_project! {
-    /// What bounds a call in time.
-    struct Limits {
-        #[pin]
-        deadline: Sleep,
-        #[pin]
-        aborting: WaitForCancellationFutureOwned,
-    }
-}
-
-impl Limits {
-    fn poll_exceeded(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Status> {
-        let this = self.project();
-        if this.deadline.poll(cx).is_ready() {
-            return Poll::Ready(Error::new(Reason::DeadlineExceeded, "the deadline passed").into());
-        }
-        ready!(this.aborting.poll(cx));
-        Poll::Ready(Error::new(Reason::Draining, "the service is shutting down").into())
-    }
-}
-
-pin_project! {
     /// A call until its response begins.
     pub(crate) struct Call<F> {
         #[pin]
         handler: Option<F>,
         #[pin]
-        limits: Option<Limits>,
+        limits: Limits,
         guard: Option<Guard>,
         permit: Option<OwnedSemaphorePermit>,
     }
@@ -162,10 +142,7 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Call<F> 
             None => Err(Error::new(Reason::Overloaded, "too many calls at once").into()),
             Some(handler) => match catch_unwind(AssertUnwindSafe(|| handler.poll(cx))) {
                 Ok(Poll::Ready(Ok(response))) => Ok(response),
-                Ok(Poll::Pending) => match this.limits.as_mut().as_pin_mut() {
-                    Some(limits) => Err(ready!(limits.poll_exceeded(cx))),
-                    None => return Poll::Pending,
-                },
+                Ok(Poll::Pending) => Err(ready!(this.limits.poll_exceeded(cx))),
                 Err(_) => Err(panicked()),
             },
         };
@@ -257,9 +234,7 @@ impl http_body::Body for CallBody {
                 }
                 return Poll::Ready(Some(Ok(frame)));
             }
-            Ok(Poll::Ready(Some(Ok(_)))) => {
-                Error::new(Reason::DeadlineExceeded, "the deadline passed").into()
-            }
+            Ok(Poll::Ready(Some(Ok(_)))) => deadline_exceeded(),
             Ok(Poll::Ready(None)) => {
                 *this.ended = true;
                 return Poll::Ready(None);
@@ -269,11 +244,7 @@ impl http_body::Body for CallBody {
         };
         *this.ended = true;
         this.guard.finish(cut.code());
-        let mut trailers = HeaderMap::new();
-        Poll::Ready(Some(match cut.add_header(&mut trailers) {
-            Ok(()) => Ok(Frame::trailers(trailers)),
-            Err(status) => Err(status),
-        }))
+        Poll::Ready(Some(last_frame(&cut)))
     }
 }
 
@@ -298,10 +269,7 @@ impl Guard {
     }
 
     fn limits(&self) -> Limits {
-        Limits {
-            deadline: tokio::time::sleep_until(self.deadline),
-            aborting: self.shared.aborting.clone().cancelled_owned(),
-        }
+        Limits::new(self.deadline, &self.shared.aborting)
     }
 
     fn path(&self) -> &str {
@@ -326,6 +294,8 @@ impl Drop for Guard {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http_body_util::{BodyExt as _, StreamBody};
     use tokio_stream::StreamExt as _;
     use tower::{ServiceExt as _, service_fn};

@@ -27,14 +27,15 @@ use super::{
     remote::RemoteBody,
     replica::{Replica, SendError},
 };
-use crate::{CallContext, MESSAGE_MAX_BYTES, Tasks};
+use crate::{
+    CallContext, MESSAGE_MAX_BYTES, Tasks,
+    limits::{MAX_TIMEOUT, deadline_exceeded},
+};
 
 /// How often names are resolved again: new replicas get work within seconds.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(3);
 /// How long the first calls wait for the first resolution.
 const FIRST_RESOLUTION: Duration = Duration::from_secs(2);
-/// Longest a call may take if it has no deadline.
-const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 /// A call is tried on another replica once, and only while nothing has been received.
 const ATTEMPTS: usize = 2;
 
@@ -167,7 +168,7 @@ impl Shared {
         let body = match timeout_at(deadline, Limited::new(body, MESSAGE_MAX_BYTES).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(_)) => return Err(Error::new(Reason::RequestTooLarge, "the message is too large").into()),
-            Err(_) => return Err(Error::new(Reason::DeadlineExceeded, "the deadline passed").into()),
+            Err(_) => return Err(deadline_exceeded()),
         };
         let mut tried = None;
         for _ in 0..ATTEMPTS {
@@ -179,16 +180,16 @@ impl Shared {
                     return Ok(response);
                 }
                 Ok(Ok((response, load))) => {
-                    return Ok(response.map(|body| {
-                        Body::new(RemoteBody::new(body, deadline, self.aborting.clone(), load))
-                    }));
+                    return Ok(
+                        response.map(|body| Body::new(RemoteBody::new(body, deadline, &self.aborting, load)))
+                    );
                 }
                 Ok(Err(SendError::Lost(error))) => {
                     tracing::debug!(replica = %replica.address, %error, "call failed");
                     tried = Some(replica);
                 }
                 Ok(Err(SendError::TimedOut)) | Err(_) => {
-                    return Err(Error::new(Reason::DeadlineExceeded, "the deadline passed").into());
+                    return Err(deadline_exceeded());
                 }
             }
         }
