@@ -53,12 +53,21 @@ impl Error {
 
     /// INVALID_REQUEST that names every violation.
     pub fn invalid(violations: Vec<Violation>) -> Self {
+        Self::of_fields(Reason::InvalidRequest, violations)
+    }
+
+    /// UNSUPPORTED that names everything that cannot be done.
+    pub fn unsupported(violations: Vec<Violation>) -> Self {
+        Self::of_fields(Reason::Unsupported, violations)
+    }
+
+    fn of_fields(reason: Reason, violations: Vec<Violation>) -> Self {
         let message = match violations.as_slice() {
             [] => "the request is not valid".to_owned(),
             [only] => format!("{}: {}", only.field, only.message),
             [first, rest @ ..] => format!("{}: {} (and {} more)", first.field, first.message, rest.len()),
         };
-        Self { violations, ..Self::new(Reason::InvalidRequest, message) }
+        Self { violations, ..Self::new(reason, message) }
     }
 
     /// The same error, with the time after which a retry may help.

@@ -10,26 +10,39 @@ use sha2::{Digest as _, Sha256};
 
 use crate::inference::v1::{Extension, GenerateRequest};
 
-/// Request members that do not change the answer.
-const IRRELEVANT: [&str; 6] =
-    ["metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier"];
+/// Members beyond the contract that do not change the answer.
+const IRRELEVANT: [&str; 2] = ["prompt_cache_options", "prompt_cache_retention"];
 
 /// SHA-256 over the canonical form of `request`. The caller has resolved the model name already.
 pub fn fingerprint(request: &GenerateRequest) -> [u8; 32] {
-    let mut canonical = request.clone();
-    canonical.stream = false;
-    canonical.stream_options = None;
-    canonical.user = None;
+    let mut canonical = GenerateRequest {
+        stream: false,
+        stream_options: None,
+        user: None,
+        store: None,
+        metadata: None,
+        service_tier: None,
+        prompt_cache_key: None,
+        safety_identifier: None,
+        ..request.clone()
+    };
     let free_form = [
         &mut canonical.logit_bias_json,
         &mut canonical.tool_choice_json,
         &mut canonical.response_format_json,
+        &mut canonical.audio_json,
+        &mut canonical.prediction_json,
+        &mut canonical.web_search_options_json,
+        &mut canonical.functions_json,
+        &mut canonical.function_call_json,
     ];
     for json in free_form.into_iter().flatten() {
         *json = canonical_json(json);
     }
-    for function in canonical.tools.iter_mut().filter_map(|tool| tool.function.as_mut()) {
-        if let Some(json) = &mut function.parameters_json {
+    for tool in &mut canonical.tools {
+        let parameters = tool.function.as_mut().and_then(|function| function.parameters_json.as_mut());
+        let format = tool.custom.as_mut().and_then(|custom| custom.format_json.as_mut());
+        for json in parameters.into_iter().chain(format) {
             *json = canonical_json(json);
         }
     }
@@ -135,7 +148,9 @@ mod tests {
             stream: true,
             stream_options: Some(StreamOptions { include_usage: Some(true), extensions: vec![] }),
             user: Some("someone".into()),
-            ..with("metadata", r#"{"a":"b"}"#)
+            store: Some(true),
+            metadata: Some(crate::inference::v1::Metadata::default()),
+            ..with("prompt_cache_retention", r#""24h""#)
         };
         assert_eq!(fingerprint(&plain), fingerprint(&streamed));
     }

@@ -86,6 +86,10 @@ reasons! {
     MalformedJson "MALFORMED_JSON" InvalidArgument 400 "invalid_request_error" Some("invalid_json"), "The body is not valid JSON", - - -;
     /// The request is well-formed and not valid; the violations name the fields.
     InvalidRequest "INVALID_REQUEST" InvalidArgument 422 "invalid_request_error" Some("invalid_value"), "The request is not valid", - - -;
+    /// No deployment of the model can do what the request needs; the violations name the fields.
+    Unsupported "UNSUPPORTED" InvalidArgument 422 "invalid_request_error" Some("unsupported_parameter"), "The model cannot do what the request needs", - + -;
+    /// No deployment of the model answers this kind of request at all.
+    NotOffered "NOT_OFFERED" NotFound 404 "invalid_request_error" Some("operation_not_offered"), "The model does not answer this kind of request", - + -;
     /// The HTTP request itself is wrong: a header, an encoding.
     BadRequest "BAD_REQUEST" InvalidArgument 400 "invalid_request_error" Some("bad_request"), "The HTTP request is not valid", - - -;
     /// The body has a content type or an encoding that the route does not take.

@@ -31,6 +31,10 @@ pub fn generate_request(request: &GenerateRequest) -> Vec<Violation> {
     found.model(&request.model);
     match &request.input {
         Some(Input::Chat(chat)) => found.chat(chat),
+        Some(Input::Text(text)) if text.prompt.as_ref().is_none_or(|prompt| prompt.kind.is_none()) => {
+            found.add("prompt", "is required");
+        }
+        Some(Input::Text(_)) => {}
         None => found.add("messages", "is required"),
     }
     found.range("temperature", request.temperature, 0.0..=2.0);
@@ -179,7 +183,7 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inference::v1::StopList;
+    use crate::inference::v1::TextList;
 
     fn valid() -> GenerateRequest {
         GenerateRequest {
@@ -212,7 +216,7 @@ mod tests {
             top_p: Some(f64::NAN),
             n: Some(0),
             max_tokens: Some(-1),
-            stop: Some(StopSequences { kind: Some(Kind::List(StopList { values: vec![String::new(); 5] })) }),
+            stop: Some(StopSequences { kind: Some(Kind::List(TextList { values: vec![String::new(); 5] })) }),
             ..valid()
         };
         assert_eq!(fields(&request), ["model", "temperature", "top_p", "n", "max_tokens", "stop"]);

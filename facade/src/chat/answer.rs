@@ -3,7 +3,9 @@
 use bytes::{BufMut as _, BytesMut};
 use penstock_proto::inference::v1::{Choice, Delta, GenerateChunk, ToolCall};
 
-use super::chunk::{write_end_of_choice, write_head, write_usage};
+use super::chunk::{
+    CALL, MESSAGE, write_custom, write_end_of_choice, write_function, write_head, write_usage,
+};
 use crate::json::write::{comma, extensions, key, nullable, optional, value};
 
 /// Writes the one chunk that holds the whole answer.
@@ -58,7 +60,11 @@ fn write_message(message: &Delta, out: &mut BytesMut) {
         }
         out.put_u8(b']');
     }
-    extensions(out, &message.extensions, &["role", "content", "refusal", "reasoning_content", "tool_calls"]);
+    if let Some(call) = &message.function_call {
+        key(out, "\"function_call\":");
+        write_function(call, Some(call.arguments.as_deref().unwrap_or_default()), out);
+    }
+    extensions(out, &message.extensions, &MESSAGE);
     out.put_u8(b'}');
 }
 
@@ -69,13 +75,14 @@ fn write_call(call: &ToolCall, out: &mut BytesMut) {
     let kind = call.r#type.as_deref().or(call.function.is_some().then_some("function"));
     optional(out, "\"type\":", kind);
     if let Some(function) = &call.function {
-        key(out, "\"function\":{");
-        optional(out, "\"name\":", function.name.as_deref());
-        optional(out, "\"arguments\":", Some(function.arguments.as_deref().unwrap_or_default()));
-        extensions(out, &function.extensions, &["name", "arguments"]);
-        out.put_u8(b'}');
+        key(out, "\"function\":");
+        write_function(function, Some(function.arguments.as_deref().unwrap_or_default()), out);
     }
-    extensions(out, &call.extensions, &["index", "id", "type", "function"]);
+    if let Some(custom) = &call.custom {
+        key(out, "\"custom\":");
+        write_custom(custom, Some(custom.input.as_deref().unwrap_or_default()), out);
+    }
+    extensions(out, &call.extensions, &CALL);
     out.put_u8(b'}');
 }
 

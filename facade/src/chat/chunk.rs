@@ -3,7 +3,7 @@
 use bytes::{BufMut as _, BytesMut};
 use penstock_proto::{
     Error,
-    inference::v1::{Choice, Delta, GenerateChunk, ToolCall, Usage},
+    inference::v1::{Choice, CustomCall, Delta, FunctionCall, GenerateChunk, ToolCall, Usage},
 };
 
 use crate::json::write::{comma, extensions, key, nullable, optional, raw, value};
@@ -17,6 +17,11 @@ const CHOICES_MAX: i64 = 128;
 /// Members of a chunk that are written anyway: an engine's own must not come twice.
 const CHUNK: [&str; 8] =
     ["id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"];
+
+/// Likewise of a message or a delta, and of a tool call.
+pub(super) const MESSAGE: [&str; 6] =
+    ["role", "content", "refusal", "reasoning_content", "tool_calls", "function_call"];
+pub(super) const CALL: [&str; 5] = ["index", "id", "type", "function", "custom"];
 
 /// Writes the events of one answer.
 #[derive(Debug)]
@@ -176,7 +181,11 @@ fn write_delta(delta: &Delta, out: &mut BytesMut) {
         }
         out.put_u8(b']');
     }
-    extensions(out, &delta.extensions, &["role", "content", "refusal", "reasoning_content", "tool_calls"]);
+    if let Some(call) = &delta.function_call {
+        key(out, "\"function_call\":");
+        write_function(call, call.arguments.as_deref(), out);
+    }
+    extensions(out, &delta.extensions, &MESSAGE);
 }
 
 fn write_call_fragment(call: &ToolCall, out: &mut BytesMut) {
@@ -188,13 +197,32 @@ fn write_call_fragment(call: &ToolCall, out: &mut BytesMut) {
     optional(out, "\"id\":", call.id.as_deref());
     optional(out, "\"type\":", call.r#type.as_deref());
     if let Some(function) = &call.function {
-        key(out, "\"function\":{");
-        optional(out, "\"name\":", function.name.as_deref());
-        optional(out, "\"arguments\":", function.arguments.as_deref());
-        extensions(out, &function.extensions, &["name", "arguments"]);
-        out.put_u8(b'}');
+        key(out, "\"function\":");
+        write_function(function, function.arguments.as_deref(), out);
     }
-    extensions(out, &call.extensions, &["index", "id", "type", "function"]);
+    if let Some(custom) = &call.custom {
+        key(out, "\"custom\":");
+        write_custom(custom, custom.input.as_deref(), out);
+    }
+    extensions(out, &call.extensions, &CALL);
+    out.put_u8(b'}');
+}
+
+/// Writes the function of a call, with these arguments.
+pub(super) fn write_function(function: &FunctionCall, arguments: Option<&str>, out: &mut BytesMut) {
+    out.put_u8(b'{');
+    optional(out, "\"name\":", function.name.as_deref());
+    optional(out, "\"arguments\":", arguments);
+    extensions(out, &function.extensions, &["name", "arguments"]);
+    out.put_u8(b'}');
+}
+
+/// Writes the custom tool of a call, with this input.
+pub(super) fn write_custom(custom: &CustomCall, input: Option<&str>, out: &mut BytesMut) {
+    out.put_u8(b'{');
+    optional(out, "\"name\":", custom.name.as_deref());
+    optional(out, "\"input\":", input);
+    extensions(out, &custom.extensions, &["name", "input"]);
     out.put_u8(b'}');
 }
 

@@ -6,12 +6,12 @@ use std::fmt;
 use penstock_proto::{
     Violation,
     inference::v1::{
-        ChatInput, ContentPart, ContentParts, FunctionCall, FunctionTool, GenerateRequest, ImageUrl, Message,
-        StopList, StopSequences, StreamOptions, Tool, ToolCall, generate_request::Input, message::Content,
-        stop_sequences::Kind,
+        ChatInput, ContentPart, ContentParts, CustomCall, CustomTool, File, FunctionCall, FunctionTool,
+        GenerateRequest, ImageUrl, InputAudio, Message, Metadata, MetadataPair, StopSequences, StreamOptions,
+        TextList, Tool, ToolCall, generate_request::Input, message::Content, stop_sequences::Kind,
     },
 };
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::{
     error::Error,
@@ -53,6 +53,18 @@ object!(GenerateRequest {
     "parallel_tool_calls" => parallel_tool_calls: Flag,
     "response_format" => response_format_json: Json::OBJECT,
     "reasoning_effort" => reasoning_effort: Text,
+    "service_tier" => service_tier: Text,
+    "verbosity" => verbosity: Text,
+    "modalities" => modalities: Texts,
+    "audio" => audio_json: Json::OBJECT,
+    "prediction" => prediction_json: Json::OBJECT,
+    "web_search_options" => web_search_options_json: Json::OBJECT,
+    "prompt_cache_key" => prompt_cache_key: Text,
+    "safety_identifier" => safety_identifier: Text,
+    "functions" => functions_json: Json::ARRAY,
+    "function_call" => function_call_json: Json::STRING_OR_OBJECT,
+    "store" => store: Flag,
+    "metadata" => metadata: Pairs,
 });
 
 object!(StreamOptions {
@@ -67,12 +79,27 @@ object!(Message {
     "tool_call_id" => tool_call_id: Text,
     "refusal" => refusal: Text,
     "reasoning_content" => reasoning: Text,
+    "function_call" => function_call: One::new(),
 });
 
 object!(ContentPart {
     "type" => r#type: OrDefault(Text),
     "text" => text: Text,
     "image_url" => image_url: One::new(),
+    "input_audio" => input_audio: One::new(),
+    "file" => file: One::new(),
+    "refusal" => refusal: Text,
+});
+
+object!(InputAudio {
+    "data" => data: OrDefault(Text),
+    "format" => format: OrDefault(Text),
+});
+
+object!(File {
+    "file_data" => file_data: Text,
+    "file_id" => file_id: Text,
+    "filename" => filename: Text,
 });
 
 object!(ImageUrl {
@@ -83,6 +110,13 @@ object!(ImageUrl {
 object!(Tool {
     "type" => r#type: OrDefault(Text),
     "function" => function: One::new(),
+    "custom" => custom: One::new(),
+});
+
+object!(CustomTool {
+    "name" => name: OrDefault(Text),
+    "description" => description: Text,
+    "format" => format_json: Json::OBJECT,
 });
 
 object!(FunctionTool {
@@ -97,11 +131,17 @@ object!(ToolCall {
     "id" => id: Text,
     "type" => r#type: Text,
     "function" => function: One::new(),
+    "custom" => custom: One::new(),
 });
 
 object!(FunctionCall {
     "name" => name: Text,
     "arguments" => arguments: Text,
+});
+
+object!(CustomCall {
+    "name" => name: Text,
+    "input" => input: Text,
 });
 
 struct Messages;
@@ -204,12 +244,72 @@ impl<'de> Visitor<'de> for Stop {
         Ok(Some(StopSequences { kind: Some(Kind::Text(text.to_owned())) }))
     }
 
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+        let list = Texts.visit_seq(items)?;
+        Ok(list.map(|list| StopSequences { kind: Some(Kind::List(list)) }))
+    }
+}
+
+struct Texts;
+
+impl<'de> DeserializeSeed<'de> for Texts {
+    type Value = Option<TextList>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Texts {
+    type Value = Option<TextList>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of strings")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         let mut values = Vec::new();
         while let Some(item) = items.next_element_seed(Text)? {
             values.push(item.ok_or_else(|| A::Error::custom("must be an array of strings"))?);
         }
-        Ok(Some(StopSequences { kind: Some(Kind::List(StopList { values })) }))
+        Ok(Some(TextList { values }))
+    }
+}
+
+/// Metadata: an object whose values are strings.
+struct Pairs;
+
+impl<'de> DeserializeSeed<'de> for Pairs {
+    type Value = Option<Metadata>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Pairs {
+    type Value = Option<Metadata>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of strings")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(key) = map.next_key()? {
+            let value = map.next_value_seed(Text)?;
+            let value = value.ok_or_else(|| A::Error::custom("must be an object of strings"))?;
+            pairs.push(MetadataPair { key, value });
+        }
+        Ok(Some(Metadata { pairs }))
     }
 }
 

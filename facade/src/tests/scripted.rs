@@ -20,8 +20,8 @@ use penstock_chassis::{CallContext, Channel, Chassis};
 use penstock_proto::{
     Error, Reason,
     inference::v1::{
-        Choice, Delta, GenerateChunk, GenerateRequest, GenerateResponse, ListModelsRequest,
-        ListModelsResponse, Model,
+        Choice, Delta, EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest, GenerateResponse,
+        ListModelsRequest, ListModelsResponse, Model, ModerateRequest, ModerateResponse,
         inference_server::{Inference, InferenceServer},
     },
 };
@@ -98,12 +98,28 @@ impl Inference for Scripted {
         Ok(response)
     }
 
+    async fn embed(&self, _: tonic::Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
+        Err(Error::new(Reason::NotOffered, "no vectors here").into())
+    }
+
+    async fn moderate(
+        &self,
+        _: tonic::Request<ModerateRequest>,
+    ) -> Result<Response<ModerateResponse>, Status> {
+        Err(Error::new(Reason::NotOffered, "no judgements here").into())
+    }
+
     async fn list_models(
         &self,
         request: tonic::Request<ListModelsRequest>,
     ) -> Result<Response<ListModelsResponse>, Status> {
-        let model =
-            |id: &str| Model { id: id.into(), created: 7, owned_by: "penstock".into(), aliases: vec![] };
+        let model = |id: &str| Model {
+            id: id.into(),
+            created: 7,
+            owned_by: "penstock".into(),
+            aliases: vec![],
+            capabilities: None,
+        };
         let models = match request.into_inner().model {
             None => vec![model("a/b:c"), Model { aliases: vec!["gpt".into()], ..model("m") }],
             Some(id) if id == "a/b:c" => vec![model(&id)],

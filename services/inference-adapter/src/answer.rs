@@ -220,7 +220,7 @@ fn text_bytes(delta: &Delta) -> usize {
 fn prompt_bytes(request: &GenerateRequest) -> usize {
     let messages = match &request.input {
         Some(Input::Chat(chat)) => chat.messages.as_slice(),
-        None => &[],
+        Some(Input::Text(_)) | None => &[],
     };
     let text = |message: &Message| match &message.content {
         Some(Content::Text(text)) => text.len(),

@@ -8,9 +8,10 @@ mod simulated;
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
-use penstock_proto::{
-    Violation,
-    inference::v1::{GenerateChunk, GenerateRequest, GenerateResponse},
+use penstock_chassis::CallContext;
+use penstock_proto::inference::v1::{
+    EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest, GenerateResponse, ModerateRequest,
+    ModerateResponse,
 };
 use reqwest::Url;
 
@@ -30,8 +31,22 @@ pub(crate) trait Engine: Send + Sync + fmt::Debug {
     fn generate<'a>(
         &'a self,
         request: &'a GenerateRequest,
-        request_id: &'a str,
+        context: &'a CallContext,
     ) -> BoxFuture<'a, Result<AnswerStream, Error>>;
+
+    /// Turns texts into vectors.
+    fn embed<'a>(
+        &'a self,
+        request: &'a EmbedRequest,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<EmbedResponse, Error>>;
+
+    /// Judges texts.
+    fn moderate<'a>(
+        &'a self,
+        request: &'a ModerateRequest,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<ModerateResponse, Error>>;
 
     /// Whether the engine is there; generates nothing, loads nothing.
     fn check(&self, timeout: Duration) -> BoxFuture<'_, Result<(), Fault>>;
@@ -114,27 +129,53 @@ pub(crate) enum Frame {
     Done,
 }
 
+/// A request as it goes to an engine.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    /// Below the endpoint.
+    pub(crate) path: &'static str,
+    /// JSON.
+    pub(crate) body: Vec<u8>,
+}
+
 /// How requests and answers look on the wire.
 pub(crate) trait Dialect: Send + Sync + fmt::Debug + 'static {
     /// How a streamed answer is cut into frames.
     type Frames: Frames;
+    /// How frames are read.
+    type Reader: Reader;
     /// Path of an endpoint that is configured without one.
     const ROOT: &'static str;
-    /// Paths below the endpoint: to generate, to list models, and to see whether the engine is there.
-    const GENERATE: &'static str;
+    /// Paths below the endpoint: to list models, and to see whether the engine is there.
     const MODELS: &'static str;
     const CHECK: &'static str;
     /// Content type of a streamed answer.
     const STREAM_TYPE: &'static str;
 
     /// The request as the engine wants it.
-    fn encode(request: &GenerateRequest, target: &Target) -> Result<Vec<u8>, Vec<Violation>>;
-    /// Reads one frame of a streamed answer.
-    fn frame(frame: &[u8]) -> Result<Frame, Fault>;
-    /// Reads an answer that is not streamed.
-    fn plain(body: &[u8]) -> Result<GenerateChunk, Fault>;
+    fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error>;
+    /// Likewise for vectors.
+    fn embed(request: &EmbedRequest, target: &Target) -> Result<Ask, Error>;
+    /// Reads vectors.
+    fn embedded(body: &[u8], request: &EmbedRequest) -> Result<EmbedResponse, Fault>;
+    /// Likewise for judgements.
+    fn moderate(_: &ModerateRequest, _: &Target) -> Result<Ask, Error> {
+        Err(Error::NotOffered("this engine judges nothing"))
+    }
+    /// Reads judgements.
+    fn moderated(_: &[u8], _: &ModerateRequest) -> Result<ModerateResponse, Fault> {
+        Err(Fault::bad_answer("this engine judges nothing"))
+    }
     /// Names of the models in the engine's list; `None`: it is no such list.
     fn models(body: &[u8]) -> Option<Vec<String>>;
+}
+
+/// Reads one answer, frame by frame; what frames refer to is kept in it.
+pub(crate) trait Reader: Default + Send + Unpin + 'static {
+    /// Reads one frame of a streamed answer.
+    fn frame(&mut self, frame: &[u8]) -> Result<Frame, Fault>;
+    /// Reads an answer that is not streamed.
+    fn plain(&mut self, body: &[u8]) -> Result<GenerateChunk, Fault>;
 }
 
 /// The URL of `path` at an endpoint.

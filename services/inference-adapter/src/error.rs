@@ -24,6 +24,12 @@ pub enum Error {
     /// The request cannot be put to this engine.
     #[error("the request cannot be put to the engine")]
     Request(Vec<Violation>),
+    /// This engine cannot do what the request needs: another may.
+    #[error("the engine cannot do what the request needs")]
+    Unsupported(Vec<Violation>),
+    /// This engine does not answer such requests at all.
+    #[error("{0}")]
+    NotOffered(&'static str),
     /// The engine did not give a whole answer.
     #[error("{} (deployment {deployment}: {fault})", .fault.reason.title())]
     Engine {
@@ -75,6 +81,8 @@ impl Error {
             Error::NoDeployment(_) => Reason::ModelNotFound,
             Error::Gone(_) => Reason::EngineModelMissing,
             Error::Request(_) => Reason::InvalidRequest,
+            Error::Unsupported(_) => Reason::Unsupported,
+            Error::NotOffered(_) => Reason::NotOffered,
             Error::Engine { fault, .. } => fault.reason,
         }
     }
@@ -86,12 +94,11 @@ impl From<Error> for Status {
         let message = error.to_string();
         match error {
             Error::Request(violations) => penstock_proto::Error::invalid(violations).into(),
+            Error::Unsupported(violations) => penstock_proto::Error::unsupported(violations).into(),
             Error::Engine { fault: Fault { retry_after: Some(after), .. }, .. } => {
                 penstock_proto::Error::new(reason, message).with_retry_after(after).into()
             }
-            Error::Client(_) | Error::NoDeployment(_) | Error::Gone(_) | Error::Engine { .. } => {
-                penstock_proto::Error::new(reason, message).into()
-            }
+            _ => penstock_proto::Error::new(reason, message).into(),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 mod call;
 
-use std::{pin::Pin, time::SystemTime};
+use std::{pin::Pin, sync::Arc, time::SystemTime};
 
 use futures_util::{Stream, StreamExt as _};
 use penstock_chassis::{CallContext, Tasks};
@@ -13,7 +13,8 @@ use penstock_proto::{
         deployments_server::Deployments,
     },
     inference::v1::{
-        GenerateRequest, ListModelsRequest, ListModelsResponse, Model, inference_server::Inference,
+        EmbedRequest, EmbedResponse, GenerateRequest, ListModelsRequest, ListModelsResponse, Model,
+        ModerateRequest, ModerateResponse, inference_server::Inference,
     },
     metadata::DEPLOYMENT,
 };
@@ -42,18 +43,31 @@ impl Inference for Service {
     type GenerateStream = Observed;
 
     async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<Observed>, Status> {
-        let context = CallContext::of(&request);
-        let (metadata, _, message) = request.into_parts();
-        let chosen = metadata.get(DEPLOYMENT).and_then(|id| id.to_str().ok());
-        let deployment = self.fleet.find(chosen, &message.model)?;
+        let (context, message, deployment) = self.begin(request, |message| &message.model)?;
         let mut call = Call::begin(&deployment, &self.fleet, &self.metrics)?;
-        match deployment.engine.generate(&message, context.request_id()).await {
+        match deployment.engine.generate(&message, &context).await {
             Ok(answer) => Ok(Response::new(Observed::new(answer, call))),
             Err(error) => {
                 call.end(Err(error.reason()));
                 Err(error.into())
             }
         }
+    }
+
+    async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
+        let (context, message, deployment) = self.begin(request, |message| &message.model)?;
+        let call = Call::begin(&deployment, &self.fleet, &self.metrics)?;
+        call.whole(deployment.engine.embed(&message, &context).await)
+    }
+
+    async fn moderate(
+        &self,
+        request: Request<ModerateRequest>,
+    ) -> Result<Response<ModerateResponse>, Status> {
+        let (context, message, deployment) =
+            self.begin(request, |message| message.model.as_deref().unwrap_or_default())?;
+        let call = Call::begin(&deployment, &self.fleet, &self.metrics)?;
+        call.whole(deployment.engine.moderate(&message, &context).await)
     }
 
     async fn list_models(
@@ -76,6 +90,19 @@ impl Inference for Service {
 }
 
 impl Service {
+    /// What a request says, and the deployment that is to answer it.
+    fn begin<T>(
+        &self,
+        request: Request<T>,
+        model: impl Fn(&T) -> &str,
+    ) -> Result<(CallContext, T, Arc<Deployment>), Status> {
+        let context = CallContext::of(&request);
+        let (metadata, _, message) = request.into_parts();
+        let chosen = metadata.get(DEPLOYMENT).and_then(|id| id.to_str().ok());
+        let deployment = self.fleet.find(chosen, model(&message))?;
+        Ok((context, message, deployment))
+    }
+
     /// A deployment as a model: under its model's name where that is enough to name it, else under its id.
     fn model(&self, deployment: &Deployment, table: &Table) -> Model {
         let (id, model) = (deployment.id.to_string(), deployment.model.clone());
@@ -83,7 +110,13 @@ impl Service {
             true if id != model => (model, vec![id]),
             _ => (id, Vec::new()),
         };
-        Model { id, created: self.created, owned_by: deployment.dialect.to_owned(), aliases }
+        Model {
+            id,
+            created: self.created,
+            owned_by: deployment.dialect.to_owned(),
+            aliases,
+            capabilities: None,
+        }
     }
 }
 
@@ -119,6 +152,7 @@ fn report(deployment: &Deployment) -> DeploymentReport {
         state: state.into(),
         checked_at: checked_at.map(SystemTime::into),
         in_flight: deployment.in_flight(),
+        capabilities: None,
     }
 }
 

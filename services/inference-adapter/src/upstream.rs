@@ -21,9 +21,12 @@ use http::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body as _;
+use penstock_chassis::CallContext;
 use penstock_proto::{
     Reason,
-    inference::v1::{GenerateRequest, GenerateResponse},
+    inference::v1::{
+        EmbedRequest, EmbedResponse, GenerateRequest, GenerateResponse, ModerateRequest, ModerateResponse,
+    },
     metadata::REQUEST_ID,
 };
 use reqwest::{Body, Client, Url};
@@ -32,7 +35,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::reading::Reading;
 use crate::{
     answer::Answer,
-    engine::{AnswerStream, Dialect, Engine, Target, url},
+    engine::{AnswerStream, Ask, Dialect, Engine, Reader as _, Target, url},
     error::{Error, Fault},
 };
 
@@ -119,7 +122,6 @@ impl Http {
 /// One model on one engine that is spoken to over HTTP.
 pub(crate) struct Upstream<D> {
     target: Target,
-    generate: Url,
     check: Url,
     http: Http,
     dialect: PhantomData<D>,
@@ -133,25 +135,19 @@ impl<D> fmt::Debug for Upstream<D> {
 
 impl<D: Dialect> Upstream<D> {
     pub(crate) fn new(target: Target, http: &Http) -> Self {
-        Self {
-            generate: url::<D>(&target.endpoint, D::GENERATE),
-            check: url::<D>(&target.endpoint, D::CHECK),
-            target,
-            http: http.clone(),
-            dialect: PhantomData,
-        }
+        Self { check: url::<D>(&target.endpoint, D::CHECK), target, http: http.clone(), dialect: PhantomData }
     }
 
     fn fault(&self, fault: Fault) -> Error {
         fault.of(&self.target.deployment)
     }
 
-    async fn answer(&self, request: &GenerateRequest, request_id: &str) -> Result<AnswerStream, Error> {
-        let body = D::encode(request, &self.target).map_err(Error::Request)?;
+    async fn answer(&self, request: &GenerateRequest, context: &CallContext) -> Result<AnswerStream, Error> {
+        let ask = D::generate(request, &self.target)?;
         let limits = self.http.limits;
         let patience = if request.stream { limits.first_token_timeout } else { limits.answer_timeout };
         let deadline = Instant::now() + patience;
-        let asked = timeout_at(deadline, self.ask(request.stream, body, request_id)).await;
+        let asked = timeout_at(deadline, self.ask(request.stream, ask, context)).await;
         let response = asked.unwrap_or_else(|_| Err(silent())).map_err(|fault| self.fault(fault))?;
         let answer = Answer::new(request, unix_now());
         match kind_of::<D>(&response, request.stream).map_err(|fault| self.fault(fault))? {
@@ -168,19 +164,34 @@ impl<D: Dialect> Upstream<D> {
         }
     }
 
+    /// Sends a request that is answered in one piece; returns the body.
+    async fn whole(&self, ask: Ask, context: &CallContext) -> Result<Bytes, Fault> {
+        let limits = self.http.limits;
+        let exchange = async {
+            let response = self.ask(false, ask, context).await?;
+            match kind_of::<D>(&response, false)? {
+                Shape::Stream => {
+                    Err(Fault::bad_answer("the engine's answer is of an unexpected content type"))
+                }
+                Shape::Plain => collect(response.into_body(), limits.answer_max_bytes).await,
+            }
+        };
+        timeout(limits.answer_timeout, exchange).await.unwrap_or_else(|_| Err(silent()))
+    }
+
     /// Sends the request; returns a head that says 200.
-    async fn ask(&self, stream: bool, body: Vec<u8>, request_id: &str) -> Result<Response<Body>, Fault> {
+    async fn ask(&self, stream: bool, ask: Ask, context: &CallContext) -> Result<Response<Body>, Fault> {
         let mut request = self
             .http
             .client
-            .post(self.generate.clone())
+            .post(url::<D>(&self.target.endpoint, ask.path))
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(
                 ACCEPT,
                 HeaderValue::from_static(if stream { D::STREAM_TYPE } else { "application/json" }),
             )
-            .body(body);
-        if let Ok(id) = HeaderValue::from_str(request_id) {
+            .body(ask.body);
+        if let Ok(id) = HeaderValue::from_str(context.request_id()) {
             request = request.header(REQUEST_ID, id);
         }
         if let Some(authorization) = &self.target.authorization {
@@ -198,9 +209,33 @@ impl<D: Dialect> Engine for Upstream<D> {
     fn generate<'a>(
         &'a self,
         request: &'a GenerateRequest,
-        request_id: &'a str,
+        context: &'a CallContext,
     ) -> BoxFuture<'a, Result<AnswerStream, Error>> {
-        self.answer(request, request_id).boxed()
+        self.answer(request, context).boxed()
+    }
+
+    fn embed<'a>(
+        &'a self,
+        request: &'a EmbedRequest,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<EmbedResponse, Error>> {
+        async move {
+            let body = self.whole(D::embed(request, &self.target)?, context).await;
+            body.and_then(|body| D::embedded(&body, request)).map_err(|fault| self.fault(fault))
+        }
+        .boxed()
+    }
+
+    fn moderate<'a>(
+        &'a self,
+        request: &'a ModerateRequest,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<ModerateResponse, Error>> {
+        async move {
+            let body = self.whole(D::moderate(request, &self.target)?, context).await;
+            body.and_then(|body| D::moderated(&body, request)).map_err(|fault| self.fault(fault))
+        }
+        .boxed()
     }
 
     fn check(&self, timeout: Duration) -> BoxFuture<'_, Result<(), Fault>> {
@@ -241,7 +276,7 @@ fn kind_of<D: Dialect>(response: &Response<Body>, stream: bool) -> Result<Shape,
 }
 
 fn plain<D: Dialect>(body: &[u8], mut answer: Answer) -> Result<GenerateResponse, Fault> {
-    let chunk = D::plain(body)?;
+    let chunk = D::Reader::default().plain(body)?;
     if chunk.choices.is_empty() {
         return Err(Fault::bad_answer("the engine's answer has no choices"));
     }

@@ -13,8 +13,9 @@ use penstock_proto::{
     cache::v1::{Entry, EntryKey, LookupRequest, cache_client::CacheClient},
     fingerprint::fingerprint,
     inference::v1::{
-        GenerateRequest, ListModelsRequest, ListModelsResponse, Model as ModelMessage,
-        inference_client::InferenceClient, inference_server::Inference,
+        EmbedRequest, EmbedResponse, GenerateRequest, ListModelsRequest, ListModelsResponse,
+        Model as ModelMessage, ModerateRequest, ModerateResponse, inference_client::InferenceClient,
+        inference_server::Inference,
     },
     metadata,
     ratelimit::v1::{ReserveRequest, ReserveResponse, Subject, rate_limiter_client::RateLimiterClient},
@@ -238,6 +239,7 @@ impl Router {
             created: self.since,
             owned_by: model.owned_by.clone(),
             aliases: model.aliases.clone(),
+            capabilities: None,
         }
     }
 }
@@ -292,6 +294,14 @@ impl Inference for Router {
                 Err(status)
             }
         }
+    }
+
+    async fn embed(&self, _: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
+        Err(Error::new(Reason::Unimplemented, "vectors are not made yet").into())
+    }
+
+    async fn moderate(&self, _: Request<ModerateRequest>) -> Result<Response<ModerateResponse>, Status> {
+        Err(Error::new(Reason::Unimplemented, "nothing is judged yet").into())
     }
 
     async fn list_models(

@@ -144,7 +144,7 @@ prop_compose! {
             function: Some(FunctionCall { arguments: Some(arguments), ..FunctionCall::default() }),
             ..ToolCall::default()
         });
-        let delta = Delta { role, content, refusal, reasoning, tool_calls: tool_calls.into_iter().collect(), extensions: vec![] };
+        let delta = Delta { role, content, refusal, reasoning, tool_calls: tool_calls.into_iter().collect(), ..Delta::default() };
         Choice { finish_reason, ..choice(index, delta) }
     }
 }

@@ -20,7 +20,7 @@ fn extension(name: &str, json: &str) -> Extension {
 fn messages(request: &GenerateRequest) -> &[Message] {
     match &request.input {
         Some(Input::Chat(chat)) => &chat.messages,
-        None => &[],
+        Some(Input::Text(_)) | None => &[],
     }
 }
 
@@ -32,7 +32,11 @@ fn every_named_member_is_typed() {
             "temperature":0.12345678901234567,"top_p":1,"n":2,"max_tokens":3,"max_completion_tokens":4,
             "stop":"x","presence_penalty":-2,"frequency_penalty":0,"seed":-9007199254740991,"logprobs":true,
             "top_logprobs":5,"logit_bias":{"50256": -100},"user":"u","tool_choice":"auto",
-            "parallel_tool_calls":false,"response_format":{"type":"json_object"},"reasoning_effort":"low"}"#,
+            "parallel_tool_calls":false,"response_format":{"type":"json_object"},"reasoning_effort":"low",
+            "service_tier":"flex","verbosity":"high","modalities":["text","audio"],"audio":{"voice":"v"},
+            "prediction":{"type":"content","content":"c"},"web_search_options":{},"prompt_cache_key":"k",
+            "safety_identifier":"s","functions":[{"name":"f"}],"function_call":"none","store":true,
+            "metadata":{"b":"1","a":"2"}}"#,
     );
     let expected = GenerateRequest {
         model: "m".into(),
@@ -66,6 +70,22 @@ fn every_named_member_is_typed() {
         parallel_tool_calls: Some(false),
         response_format_json: Some(r#"{"type":"json_object"}"#.into()),
         reasoning_effort: Some("low".into()),
+        service_tier: Some("flex".into()),
+        verbosity: Some("high".into()),
+        modalities: Some(TextList { values: vec!["text".into(), "audio".into()] }),
+        audio_json: Some(r#"{"voice":"v"}"#.into()),
+        prediction_json: Some(r#"{"type":"content","content":"c"}"#.into()),
+        web_search_options_json: Some("{}".into()),
+        prompt_cache_key: Some("k".into()),
+        safety_identifier: Some("s".into()),
+        functions_json: Some(r#"[{"name":"f"}]"#.into()),
+        function_call_json: Some("\"none\"".into()),
+        store: Some(true),
+        metadata: Some(Metadata {
+            pairs: [("b", "1"), ("a", "2")]
+                .map(|(key, value)| MetadataPair { key: key.into(), value: value.into() })
+                .into(),
+        }),
         extensions: vec![],
     };
     assert_eq!(request, expected);
@@ -108,7 +128,11 @@ fn a_string_stays_a_string_and_a_list_a_list() {
         ContentPart { text: Some("a".into()), ..part("text") },
         ContentPart { image_url: Some(image), ..part("image_url") },
         ContentPart {
-            extensions: vec![extension("input_audio", r#"{"data":"AA==","format":"wav"}"#)],
+            input_audio: Some(InputAudio {
+                data: "AA==".into(),
+                format: "wav".into(),
+                ..InputAudio::default()
+            }),
             ..part("input_audio")
         },
     ];
@@ -127,7 +151,7 @@ fn a_string_stays_a_string_and_a_list_a_list() {
     };
     assert_eq!(assistant.tool_calls, [call]);
     assert_eq!(tool.tool_call_id.as_deref(), Some("c1"));
-    let list = StopList { values: vec!["a".into(), "b".into()] };
+    let list = TextList { values: vec!["a".into(), "b".into()] };
     assert_eq!(request.stop, Some(StopSequences { kind: Some(Kind::List(list)) }));
 }
 
@@ -148,10 +172,10 @@ fn tools_keep_the_text_of_their_schemas() {
     };
     let custom = Tool {
         r#type: "custom".into(),
-        function: None,
-        extensions: vec![extension("custom", r#"{"name":"c"}"#)],
+        custom: Some(CustomTool { name: "c".into(), ..CustomTool::default() }),
+        ..Tool::default()
     };
-    let tool = Tool { r#type: "function".into(), function: Some(function), extensions: vec![] };
+    let tool = Tool { r#type: "function".into(), function: Some(function), ..Tool::default() };
     assert_eq!(request.tools, [tool, custom]);
     assert_eq!(request.tool_choice_json.as_deref(), Some(r#"{"type":"function","function":{"name":"f"}}"#));
 }

@@ -5,14 +5,14 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use penstock_proto::{
-    Violation,
-    inference::v1::{GenerateChunk, GenerateRequest},
-};
+use penstock_proto::inference::v1::{EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest};
 use serde::Deserialize;
 
-use super::{Dialect, Frame, Target};
-use crate::{error::Fault, frames::Ndjson};
+use super::{Ask, Dialect, Frame, Reader, Target};
+use crate::{
+    error::{Error, Fault},
+    frames::Ndjson,
+};
 
 /// Ollama.
 #[derive(Debug)]
@@ -20,23 +20,23 @@ pub(crate) struct Ollama;
 
 impl Dialect for Ollama {
     type Frames = Ndjson;
+    type Reader = Lines;
     const ROOT: &'static str = "";
-    const GENERATE: &'static str = "/api/chat";
     const MODELS: &'static str = "/api/tags";
     const CHECK: &'static str = "/api/version";
     const STREAM_TYPE: &'static str = "application/x-ndjson";
 
-    fn encode(request: &GenerateRequest, target: &Target) -> Result<Vec<u8>, Vec<Violation>> {
-        request::encode(request, target)
+    fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error> {
+        let body = request::encode(request, target)?;
+        Ok(Ask { path: "/api/chat", body })
     }
 
-    fn frame(frame: &[u8]) -> Result<Frame, Fault> {
-        let (chunk, done) = line::read(frame)?;
-        Ok(if done { Frame::Last(chunk) } else { Frame::Piece(chunk) })
+    fn embed(_: &EmbedRequest, _: &Target) -> Result<Ask, Error> {
+        Err(Error::NotOffered("this engine makes no vectors"))
     }
 
-    fn plain(body: &[u8]) -> Result<GenerateChunk, Fault> {
-        line::read(body).map(|(chunk, _)| chunk)
+    fn embedded(_: &[u8], _: &EmbedRequest) -> Result<EmbedResponse, Fault> {
+        Err(Fault::bad_answer("this engine makes no vectors"))
     }
 
     fn models(body: &[u8]) -> Option<Vec<String>> {
@@ -50,5 +50,20 @@ impl Dialect for Ollama {
         }
         let list: List = serde_json::from_slice(body).ok()?;
         Some(list.models.into_iter().map(|model| model.name).collect())
+    }
+}
+
+/// Reads lines: each stands for itself.
+#[derive(Debug, Default)]
+pub(crate) struct Lines;
+
+impl Reader for Lines {
+    fn frame(&mut self, frame: &[u8]) -> Result<Frame, Fault> {
+        let (chunk, done) = line::read(frame)?;
+        Ok(if done { Frame::Last(chunk) } else { Frame::Piece(chunk) })
+    }
+
+    fn plain(&mut self, body: &[u8]) -> Result<GenerateChunk, Fault> {
+        line::read(body).map(|(chunk, _)| chunk)
     }
 }

@@ -1,18 +1,18 @@
-//! The dialect of OpenAI's chat completions, as vLLM, llama.cpp, LM Studio, SGLang and many others speak it.
+//! The dialect of OpenAI's API, as vLLM, llama.cpp, LM Studio, SGLang and many others speak it.
 
 mod chunk;
 pub(super) mod request;
 #[cfg(test)]
 mod tests;
 
-use penstock_proto::{
-    Violation,
-    inference::v1::{GenerateChunk, GenerateRequest},
-};
+use penstock_proto::inference::v1::{EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest};
 use serde::Deserialize;
 
-use super::{Dialect, Frame, Target};
-use crate::{error::Fault, frames::Sse};
+use super::{Ask, Dialect, Frame, Reader, Target};
+use crate::{
+    error::{Error, Fault},
+    frames::Sse,
+};
 
 /// Any OpenAI-compatible server.
 #[derive(Debug)]
@@ -20,25 +20,23 @@ pub(crate) struct OpenAi;
 
 impl Dialect for OpenAi {
     type Frames = Sse;
+    type Reader = Chunks;
     const ROOT: &'static str = "/v1";
-    const GENERATE: &'static str = "/chat/completions";
     const MODELS: &'static str = "/models";
     const CHECK: &'static str = "/models";
     const STREAM_TYPE: &'static str = "text/event-stream";
 
-    fn encode(request: &GenerateRequest, target: &Target) -> Result<Vec<u8>, Vec<Violation>> {
-        request::encode(request, &target.model)
+    fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error> {
+        let body = request::encode(request, &target.model)?;
+        Ok(Ask { path: "/chat/completions", body })
     }
 
-    fn frame(frame: &[u8]) -> Result<Frame, Fault> {
-        if frame.trim_ascii_start().starts_with(b"[DONE]") {
-            return Ok(Frame::Done);
-        }
-        chunk::read(frame).map(Frame::Piece)
+    fn embed(_: &EmbedRequest, _: &Target) -> Result<Ask, Error> {
+        Err(Error::NotOffered("this engine makes no vectors"))
     }
 
-    fn plain(body: &[u8]) -> Result<GenerateChunk, Fault> {
-        chunk::read(body)
+    fn embedded(_: &[u8], _: &EmbedRequest) -> Result<EmbedResponse, Fault> {
+        Err(Fault::bad_answer("this engine makes no vectors"))
     }
 
     fn models(body: &[u8]) -> Option<Vec<String>> {
@@ -52,5 +50,22 @@ impl Dialect for OpenAi {
         }
         let list: List = serde_json::from_slice(body).ok()?;
         Some(list.data.into_iter().map(|model| model.id).collect())
+    }
+}
+
+/// Reads chunks: each stands for itself.
+#[derive(Debug, Default)]
+pub(crate) struct Chunks;
+
+impl Reader for Chunks {
+    fn frame(&mut self, frame: &[u8]) -> Result<Frame, Fault> {
+        if frame.trim_ascii_start().starts_with(b"[DONE]") {
+            return Ok(Frame::Done);
+        }
+        chunk::read(frame).map(Frame::Piece)
+    }
+
+    fn plain(&mut self, body: &[u8]) -> Result<GenerateChunk, Fault> {
+        chunk::read(body)
     }
 }

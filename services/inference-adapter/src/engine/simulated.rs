@@ -10,9 +10,11 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture};
+use penstock_chassis::CallContext;
 use penstock_proto::inference::v1::{
-    Choice, Delta, GenerateChunk, GenerateRequest, GenerateResponse, StopSequences, Usage,
-    generate_request::Input, message::Content, stop_sequences::Kind,
+    Choice, Delta, EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest, GenerateResponse,
+    ModerateRequest, ModerateResponse, StopSequences, Usage, generate_request::Input, message::Content,
+    stop_sequences::Kind,
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -57,7 +59,7 @@ impl Engine for Simulated {
     fn generate<'a>(
         &'a self,
         request: &'a GenerateRequest,
-        _request_id: &'a str,
+        _: &'a CallContext,
     ) -> BoxFuture<'a, Result<AnswerStream, Error>> {
         let script = Script::of(request);
         let speech = Speech {
@@ -72,6 +74,22 @@ impl Engine for Simulated {
             ended: false,
         };
         std::future::ready(Ok(speech.boxed())).boxed()
+    }
+
+    fn embed<'a>(
+        &'a self,
+        _: &'a EmbedRequest,
+        _: &'a CallContext,
+    ) -> BoxFuture<'a, Result<EmbedResponse, Error>> {
+        std::future::ready(Err(Error::NotOffered("this engine makes no vectors"))).boxed()
+    }
+
+    fn moderate<'a>(
+        &'a self,
+        _: &'a ModerateRequest,
+        _: &'a CallContext,
+    ) -> BoxFuture<'a, Result<ModerateResponse, Error>> {
+        std::future::ready(Err(Error::NotOffered("this engine judges nothing"))).boxed()
     }
 
     fn check(&self, _timeout: Duration) -> BoxFuture<'_, Result<(), Fault>> {
@@ -92,7 +110,7 @@ impl Script {
     fn of(request: &GenerateRequest) -> Self {
         let messages = match &request.input {
             Some(Input::Chat(chat)) => chat.messages.as_slice(),
-            None => &[],
+            Some(Input::Text(_)) | None => &[],
         };
         let text = |content: &Option<Content>| match content {
             Some(Content::Text(text)) => text.clone(),
@@ -264,7 +282,8 @@ mod tests {
             "d".into(),
             || 5,
         );
-        let stream = engine.generate(&request, "id").await.unwrap();
+        let stream =
+            engine.generate(&request, &CallContext::background(Duration::from_secs(60))).await.unwrap();
         stream.map(|message| message.unwrap().chunks).concat().await
     }
 

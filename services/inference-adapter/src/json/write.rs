@@ -8,11 +8,15 @@ use penstock_proto::{Violation, inference::v1::Extension};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::error::Error;
+
 /// A JSON text that is being written, and what of the request cannot be written.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
     out: Vec<u8>,
     violations: Vec<Violation>,
+    /// One of them holds for every engine, not just for this one.
+    wrong: bool,
 }
 
 impl Writer {
@@ -20,12 +24,22 @@ impl Writer {
     ///
     /// # Errors
     /// The request cannot be written; every reason is named.
-    pub(crate) fn finish(self) -> Result<Vec<u8>, Vec<Violation>> {
-        if self.violations.is_empty() { Ok(self.out) } else { Err(self.violations) }
+    pub(crate) fn finish(self) -> Result<Vec<u8>, Error> {
+        match (self.violations.is_empty(), self.wrong) {
+            (true, _) => Ok(self.out),
+            (false, true) => Err(Error::Request(self.violations)),
+            (false, false) => Err(Error::Unsupported(self.violations)),
+        }
     }
 
-    /// Notes what cannot be written.
+    /// Notes what cannot be written to any engine.
     pub(crate) fn refuse(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.wrong = true;
+        self.violations.push(Violation::new(field, message));
+    }
+
+    /// Notes what this engine cannot do.
+    pub(crate) fn unsupported(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.violations.push(Violation::new(field, message));
     }
 
@@ -134,9 +148,14 @@ impl Object<'_> {
         }
     }
 
-    /// Notes what cannot be written.
+    /// Notes what cannot be written to any engine.
     pub(crate) fn refuse(&mut self, field: impl Into<String>, message: impl Into<String>) {
         self.writer.refuse(field, message);
+    }
+
+    /// Notes what this engine cannot do.
+    pub(crate) fn unsupported(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.writer.unsupported(field, message);
     }
 }
 
@@ -162,10 +181,10 @@ mod tests {
             object.member("model", "m");
             object.extensions("x.", &extensions, &["model", "stream"], &["api_base"]);
         });
-        writer
-            .finish()
-            .map(|json| String::from_utf8(json).unwrap())
-            .map_err(|found| found.into_iter().map(|violation| violation.field).collect())
+        writer.finish().map(|json| String::from_utf8(json).unwrap()).map_err(|error| match error {
+            Error::Request(found) => found.into_iter().map(|violation| violation.field).collect(),
+            other => panic!("{other}"),
+        })
     }
 
     #[test]

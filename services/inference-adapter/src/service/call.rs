@@ -10,7 +10,7 @@ use std::{
 use futures_util::Stream;
 use penstock_proto::{Reason, inference::v1::GenerateResponse};
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Response, Status};
 
 use crate::{
     answer::says_something,
@@ -51,6 +51,12 @@ impl Call {
             ended: false,
             _place: place,
         })
+    }
+
+    /// Ends the call with an answer that came in one piece, or with none.
+    pub(super) fn whole<T>(mut self, outcome: Result<T, Error>) -> Result<Response<T>, Status> {
+        self.end(outcome.as_ref().map(drop).map_err(Error::reason));
+        outcome.map(Response::new).map_err(Status::from)
     }
 
     /// Ends the call.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{Limits, next_data, silent};
 use crate::{
     answer::Answer,
-    engine::{Dialect, Frame},
+    engine::{Dialect, Frame, Reader},
     error::{Error, Fault},
     frames::Frames as _,
 };
@@ -34,6 +34,7 @@ const TAIL_MAX_BYTES: usize = 4 << 10;
 pub(super) struct Reading<D: Dialect> {
     body: Body,
     frames: D::Frames,
+    reader: D::Reader,
     answer: Answer,
     deployment: Arc<str>,
     state: State,
@@ -66,6 +67,7 @@ impl<D: Dialect> Reading<D> {
         Self {
             body,
             frames: D::Frames::new(limits.frame_max_bytes),
+            reader: D::Reader::default(),
             answer,
             deployment,
             state: State::Open,
@@ -99,13 +101,13 @@ impl<D: Dialect> Reading<D> {
     }
 
     fn take(&mut self, data: &[u8], chunks: &mut Vec<GenerateChunk>) -> Result<(), Fault> {
-        let Self { frames, answer, state, .. } = self;
-        frames.feed(data, |frame| take_frame::<D>(frame, answer, state, chunks))
+        let Self { frames, reader, answer, state, .. } = self;
+        frames.feed(data, |frame| take_frame(frame, reader, answer, state, chunks))
     }
 
     fn take_end(&mut self, chunks: &mut Vec<GenerateChunk>) -> Result<(), Fault> {
-        let Self { frames, answer, state, .. } = self;
-        frames.finish(|frame| take_frame::<D>(frame, answer, state, chunks))?;
+        let Self { frames, reader, answer, state, .. } = self;
+        frames.finish(|frame| take_frame(frame, reader, answer, state, chunks))?;
         if matches!(self.state, State::Open) {
             self.answer.end(chunks)?;
         }
@@ -148,8 +150,9 @@ impl<D: Dialect> Reading<D> {
     }
 }
 
-fn take_frame<D: Dialect>(
+fn take_frame(
     frame: &[u8],
+    reader: &mut impl Reader,
     answer: &mut Answer,
     state: &mut State,
     chunks: &mut Vec<GenerateChunk>,
@@ -157,7 +160,7 @@ fn take_frame<D: Dialect>(
     if !matches!(state, State::Open) {
         return Ok(()); // what follows the end is not for anybody (C5)
     }
-    let chunk = match D::frame(frame)? {
+    let chunk = match reader.frame(frame)? {
         Frame::Piece(chunk) => return answer.take(chunk, chunks),
         Frame::Last(chunk) => Some(chunk),
         Frame::Done => None,

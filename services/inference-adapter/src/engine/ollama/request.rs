@@ -1,11 +1,8 @@
 //! Requests for Ollama, written in one pass. What it cannot do and would silently ignore is refused by name.
 
-use penstock_proto::{
-    Violation,
-    inference::v1::{
-        Extension, GenerateRequest, Message, StopSequences, ToolCall, generate_request::Input,
-        message::Content, stop_sequences::Kind,
-    },
+use penstock_proto::inference::v1::{
+    Extension, GenerateRequest, Message, StopSequences, ToolCall, generate_request::Input, message::Content,
+    stop_sequences::Kind,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -15,6 +12,7 @@ use crate::{
         Target,
         openai::request::{DENIED, tool},
     },
+    error::Error,
     json::write::{Object, Writer},
 };
 
@@ -22,7 +20,7 @@ use crate::{
 const KNOWN: &[&str] = &["model", "messages", "stream", "tools"];
 
 /// The body of a request.
-pub(super) fn encode(request: &GenerateRequest, target: &Target) -> Result<Vec<u8>, Vec<Violation>> {
+pub(super) fn encode(request: &GenerateRequest, target: &Target) -> Result<Vec<u8>, Error> {
     let mut writer = Writer::default();
     writer.object(|object| {
         object.member("model", &target.model);
@@ -32,7 +30,7 @@ pub(super) fn encode(request: &GenerateRequest, target: &Target) -> Result<Vec<u
                 let earlier = chat.messages.as_slice();
                 object.key("messages").array(earlier, |writer, at, one| message(writer, at, one, earlier));
             }
-            None => object.refuse("messages", "is required"),
+            Some(Input::Text(_)) | None => object.refuse("messages", "is required"),
         }
         object.member("stream", &request.stream);
         // Ollama has no tool_choice: "none" is kept by not offering the tools.
@@ -79,13 +77,13 @@ fn split(extensions: &[Extension]) -> (Ours<'_>, Vec<Extension>) {
 
 fn unsupported(object: &mut Object<'_>, request: &GenerateRequest) {
     if request.n.is_some_and(|n| n > 1) {
-        object.refuse("n", "this engine gives one choice at a time");
+        object.unsupported("n", "this engine gives one choice at a time");
     }
     if request.logprobs == Some(true) {
-        object.refuse("logprobs", "this engine gives no log probabilities");
+        object.unsupported("logprobs", "this engine gives no log probabilities");
     }
     if request.logit_bias_json.as_deref().is_some_and(|bias| bias.trim() != "{}") {
-        object.refuse("logit_bias", "this engine has no logit bias");
+        object.unsupported("logit_bias", "this engine has no logit bias");
     }
 }
 
@@ -197,7 +195,7 @@ fn format(object: &mut Object<'_>, request: &GenerateRequest, theirs: Option<&st
         ("json_object", _) => object.member("format", "json"),
         ("json_schema", Some(schema)) => object.member("format", schema),
         ("json_schema", None) => object.refuse("response_format.json_schema.schema", "is required"),
-        _ => object.refuse("response_format.type", "is not known to this engine"),
+        _ => object.unsupported("response_format.type", "is not known to this engine"),
     }
 }
 
@@ -246,10 +244,12 @@ fn content<'a>(object: &mut Object<'_>, index: usize, message: &'a Message) -> (
             }
             ("image_url", _, Some(image)) => match base64_of(&image.url) {
                 Some(base64) => images.push(base64),
-                None => object
-                    .refuse(format!("{}.image_url.url", path()), "must be a base64 data URL for this engine"),
+                None => object.unsupported(
+                    format!("{}.image_url.url", path()),
+                    "must be a base64 data URL for this engine",
+                ),
             },
-            _ => object.refuse(path(), "is of a type that this engine does not take"),
+            _ => object.unsupported(path(), "is of a type that this engine does not take"),
         }
     }
     (text, images)

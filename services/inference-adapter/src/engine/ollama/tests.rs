@@ -22,9 +22,13 @@ fn target() -> Target {
 }
 
 fn encode(request: &GenerateRequest) -> Result<String, Vec<String>> {
-    Ollama::encode(request, &target())
-        .map(|json| String::from_utf8(json).unwrap())
-        .map_err(|found| found.into_iter().map(|violation| violation.field).collect())
+    match Ollama::generate(request, &target()) {
+        Ok(ask) => Ok(String::from_utf8(ask.body).unwrap()),
+        Err(Error::Request(found) | Error::Unsupported(found)) => {
+            Err(found.into_iter().map(|violation| violation.field).collect())
+        }
+        Err(other) => panic!("{other}"),
+    }
 }
 
 fn part(kind: &str, text: Option<&str>, url: Option<&str>) -> ContentPart {
@@ -148,7 +152,7 @@ fn lines_become_chunks() {
         r#"{"message":{"role":"assistant","content":"","tool_calls":[{"function":{"name":"f","arguments":{"a": 1}}},{"function":{"name":"g","arguments":{}}}]},"done":false}"#,
         r#"{"message":{"role":"assistant","content":"é"},"done":true,"done_reason":"stop","total_duration":5,"prompt_eval_count":3,"eval_count":4}"#,
     ] {
-        let (Frame::Piece(chunk) | Frame::Last(chunk)) = Ollama::frame(line.as_bytes()).unwrap() else {
+        let (Frame::Piece(chunk) | Frame::Last(chunk)) = Lines.frame(line.as_bytes()).unwrap() else {
             panic!("{line}")
         };
         answer.take(chunk, &mut out).unwrap();
@@ -170,10 +174,10 @@ fn lines_become_chunks() {
 
 #[test]
 fn an_error_line_fails_and_nonsense_is_a_bad_answer() {
-    assert_eq!(Ollama::frame(br#"{"error":"boom"}"#).unwrap_err().reason, Reason::EngineFailed);
+    assert_eq!(Lines.frame(br#"{"error":"boom"}"#).unwrap_err().reason, Reason::EngineFailed);
     for nonsense in ["{}", "[]", "<html>", r#"{"done":"yes"}"#] {
         assert_eq!(
-            Ollama::frame(nonsense.as_bytes()).unwrap_err().reason,
+            Lines.frame(nonsense.as_bytes()).unwrap_err().reason,
             Reason::EngineBadAnswer,
             "{nonsense}"
         );

@@ -1,6 +1,8 @@
 //! Answers of the dialect, plain or one chunk, read straight into the contract's messages.
 
-use penstock_proto::inference::v1::{Choice, Delta, FunctionCall, GenerateChunk, ToolCall, Usage};
+use penstock_proto::inference::v1::{
+    Choice, CustomCall, Delta, FunctionCall, GenerateChunk, ToolCall, Usage,
+};
 
 use crate::{
     error::Fault,
@@ -66,6 +68,9 @@ object!(DeltaObject(Delta), |delta, map| {
         let calls = map.next_value::<Option<Vec<ToolCallObject>>>()?.unwrap_or_default();
         delta.tool_calls = calls.into_iter().map(|call| call.0).collect();
     },
+    "function_call" => {
+        delta.function_call = map.next_value::<Option<FunctionObject>>()?.map(|function| function.0);
+    },
 } else |other| extension(&mut delta.extensions, &other, &mut map)?);
 
 object!(ToolCallObject(ToolCall), |call, map| {
@@ -73,6 +78,7 @@ object!(ToolCallObject(ToolCall), |call, map| {
     "id" => call.id = map.next_value()?,
     "type" => call.r#type = map.next_value()?,
     "function" => call.function = map.next_value::<Option<FunctionObject>>()?.map(|function| function.0),
+    "custom" => call.custom = map.next_value::<Option<CustomObject>>()?.map(|custom| custom.0),
 } else |other| extension(&mut call.extensions, &other, &mut map)?);
 
 object!(FunctionObject(FunctionCall), |function, map| {
@@ -86,6 +92,11 @@ object!(FunctionObject(FunctionCall), |function, map| {
         };
     },
 } else |other| extension(&mut function.extensions, &other, &mut map)?);
+
+object!(CustomObject(CustomCall), |custom, map| {
+    "name" => custom.name = map.next_value()?,
+    "input" => custom.input = map.next_value()?,
+} else |other| extension(&mut custom.extensions, &other, &mut map)?);
 
 object!(UsageObject(Usage), |usage, map| {
     "prompt_tokens" => usage.prompt_tokens = map.next_value::<Count>()?.0.unwrap_or_default(),

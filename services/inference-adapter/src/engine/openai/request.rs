@@ -1,14 +1,14 @@
 //! Requests of the dialect, written in one pass. Usage is always asked for on streams: the accounting needs it.
 
-use penstock_proto::{
-    Violation,
-    inference::v1::{
-        ContentPart, GenerateRequest, Message, StopSequences, StreamOptions, Tool, ToolCall,
-        generate_request::Input, message::Content, stop_sequences::Kind,
-    },
+use penstock_proto::inference::v1::{
+    ContentPart, FunctionCall, GenerateRequest, Message, StopSequences, StreamOptions, Tool, ToolCall,
+    generate_request::Input, message::Content, stop_sequences::Kind,
 };
 
-use crate::json::write::{Object, Writer};
+use crate::{
+    error::Error,
+    json::write::{Object, Writer},
+};
 
 /// Members of a request that the contract names: no extension may stand for one.
 const REQUEST: &[&str] = &[
@@ -34,9 +34,31 @@ const REQUEST: &[&str] = &[
     "parallel_tool_calls",
     "response_format",
     "reasoning_effort",
+    "service_tier",
+    "verbosity",
+    "modalities",
+    "audio",
+    "prediction",
+    "web_search_options",
+    "prompt_cache_key",
+    "safety_identifier",
+    "functions",
+    "function_call",
+    "store",
+    "metadata",
 ];
-const MESSAGE: &[&str] =
-    &["role", "content", "name", "tool_calls", "tool_call_id", "refusal", "reasoning_content", "reasoning"];
+const MESSAGE: &[&str] = &[
+    "role",
+    "content",
+    "name",
+    "tool_calls",
+    "tool_call_id",
+    "refusal",
+    "reasoning_content",
+    "reasoning",
+    "function_call",
+];
+const PART: &[&str] = &["type", "text", "image_url", "input_audio", "file", "refusal"];
 /// Names that steer a gateway or reach into an engine (A7, A8): an upstream's address and credential, and
 /// fields that are known to corrupt memory or to take another caller's slot or cache.
 pub(crate) const DENIED: &[&str] = &[
@@ -59,7 +81,7 @@ pub(crate) const DENIED: &[&str] = &[
 ];
 
 /// The body of a request.
-pub(super) fn encode(request: &GenerateRequest, model: &str) -> Result<Vec<u8>, Vec<Violation>> {
+pub(super) fn encode(request: &GenerateRequest, model: &str) -> Result<Vec<u8>, Error> {
     let mut writer = Writer::default();
     writer.object(|object| {
         object.member("model", model);
@@ -76,6 +98,7 @@ pub(super) fn encode(request: &GenerateRequest, model: &str) -> Result<Vec<u8>, 
         object.optional("parallel_tool_calls", &request.parallel_tool_calls);
         object.raw("response_format", "response_format", request.response_format_json.as_deref());
         object.optional("reasoning_effort", &request.reasoning_effort);
+        rare(object, request);
         object.extensions("", &request.extensions, REQUEST, DENIED);
     });
     writer.finish()
@@ -84,7 +107,7 @@ pub(super) fn encode(request: &GenerateRequest, model: &str) -> Result<Vec<u8>, 
 fn messages(object: &mut Object<'_>, request: &GenerateRequest) {
     match &request.input {
         Some(Input::Chat(chat)) => object.key("messages").array(&chat.messages, message),
-        None => object.refuse("messages", "is required"),
+        Some(Input::Text(_)) | None => object.refuse("messages", "is required"),
     }
 }
 
@@ -106,6 +129,20 @@ fn sampling(object: &mut Object<'_>, request: &GenerateRequest) {
     object.optional("top_logprobs", &request.top_logprobs);
     object.raw("logit_bias", "logit_bias", request.logit_bias_json.as_deref());
     object.optional("user", &request.user);
+}
+
+/// What few requests have. `store` and `metadata` are not for engines: the gateway keeps what is to be kept.
+fn rare(object: &mut Object<'_>, request: &GenerateRequest) {
+    object.optional("service_tier", &request.service_tier);
+    object.optional("verbosity", &request.verbosity);
+    object.optional("modalities", &request.modalities.as_ref().map(|list| &list.values));
+    object.raw("audio", "audio", request.audio_json.as_deref());
+    object.raw("prediction", "prediction", request.prediction_json.as_deref());
+    object.raw("web_search_options", "web_search_options", request.web_search_options_json.as_deref());
+    object.optional("prompt_cache_key", &request.prompt_cache_key);
+    object.optional("safety_identifier", &request.safety_identifier);
+    object.raw("functions", "functions", request.functions_json.as_deref());
+    object.raw("function_call", "function_call", request.function_call_json.as_deref());
 }
 
 fn stream_options(writer: &mut Writer, options: Option<&StreamOptions>) {
@@ -137,6 +174,9 @@ fn message(writer: &mut Writer, index: usize, message: &Message) {
         object.optional("tool_call_id", &message.tool_call_id);
         object.optional("refusal", &message.refusal);
         object.optional("reasoning_content", &message.reasoning);
+        if let Some(call) = &message.function_call {
+            function_call(object.key("function_call"), &format!("{}function_call.", path()), call);
+        }
         if !message.extensions.is_empty() {
             object.extensions(&path(), &message.extensions, MESSAGE, &[]);
         }
@@ -156,7 +196,25 @@ fn content_part(writer: &mut Writer, path: &str, index: usize, part: &ContentPar
             });
         }
         let path = format!("{path}content[{index}].");
-        object.extensions(&path, &part.extensions, &["type", "text", "image_url"], &[]);
+        if let Some(audio) = &part.input_audio {
+            object.key("input_audio").object(|object| {
+                object.member("data", &audio.data);
+                object.member("format", &audio.format);
+                let path = format!("{path}input_audio.");
+                object.extensions(&path, &audio.extensions, &["data", "format"], &[]);
+            });
+        }
+        if let Some(file) = &part.file {
+            object.key("file").object(|object| {
+                object.optional("file_data", &file.file_data);
+                object.optional("file_id", &file.file_id);
+                object.optional("filename", &file.filename);
+                let known = ["file_data", "file_id", "filename"];
+                object.extensions(&format!("{path}file."), &file.extensions, &known, &[]);
+            });
+        }
+        object.optional("refusal", &part.refusal);
+        object.extensions(&path, &part.extensions, PART, &[]);
     });
 }
 
@@ -166,14 +224,24 @@ fn tool_call(writer: &mut Writer, path: &str, index: usize, call: &ToolCall) {
         object.optional("id", &call.id);
         object.optional("type", &call.r#type);
         if let Some(function) = &call.function {
-            object.key("function").object(|object| {
-                object.optional("name", &function.name);
-                object.optional("arguments", &function.arguments);
-                let path = format!("{path}function.");
-                object.extensions(&path, &function.extensions, &["name", "arguments"], &[]);
+            function_call(object.key("function"), &format!("{path}function."), function);
+        }
+        if let Some(custom) = &call.custom {
+            object.key("custom").object(|object| {
+                object.optional("name", &custom.name);
+                object.optional("input", &custom.input);
+                object.extensions(&format!("{path}custom."), &custom.extensions, &["name", "input"], &[]);
             });
         }
-        object.extensions(&path, &call.extensions, &["id", "type", "function", "index"], &[]);
+        object.extensions(&path, &call.extensions, &["id", "type", "function", "custom", "index"], &[]);
+    });
+}
+
+fn function_call(writer: &mut Writer, path: &str, function: &FunctionCall) {
+    writer.object(|object| {
+        object.optional("name", &function.name);
+        object.optional("arguments", &function.arguments);
+        object.extensions(path, &function.extensions, &["name", "arguments"], &[]);
     });
 }
 
@@ -193,6 +261,16 @@ pub(crate) fn tool(writer: &mut Writer, index: usize, tool: &Tool) {
                 object.extensions(&path, &function.extensions, &known, &[]);
             });
         }
-        object.extensions(&path, &tool.extensions, &["type", "function"], &[]);
+        if let Some(custom) = &tool.custom {
+            object.key("custom").object(|object| {
+                let path = format!("{path}custom.");
+                object.member("name", &custom.name);
+                object.optional("description", &custom.description);
+                object.raw("format", &format!("{path}format"), custom.format_json.as_deref());
+                let known = ["name", "description", "format"];
+                object.extensions(&path, &custom.extensions, &known, &[]);
+            });
+        }
+        object.extensions(&path, &tool.extensions, &["type", "function", "custom"], &[]);
     });
 }

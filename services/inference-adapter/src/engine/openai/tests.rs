@@ -4,7 +4,7 @@ use penstock_proto::{
     Reason,
     inference::v1::{
         ChatInput, ContentPart, ContentParts, Extension, FunctionCall, FunctionTool, ImageUrl, Message,
-        StopList, StopSequences, StreamOptions, Tool, ToolCall, generate_request::Input, message::Content,
+        StopSequences, StreamOptions, TextList, Tool, ToolCall, generate_request::Input, message::Content,
         stop_sequences::Kind,
     },
 };
@@ -29,8 +29,12 @@ fn target() -> Target {
     }
 }
 
-fn encode(request: &GenerateRequest) -> Result<String, Vec<Violation>> {
-    OpenAi::encode(request, &target()).map(|json| String::from_utf8(json).unwrap())
+fn encode(request: &GenerateRequest) -> Result<String, Vec<String>> {
+    match OpenAi::generate(request, &target()) {
+        Ok(ask) => Ok(String::from_utf8(ask.body).unwrap()),
+        Err(Error::Request(found)) => Err(found.into_iter().map(|violation| violation.field).collect()),
+        Err(other) => panic!("{other}"),
+    }
 }
 
 fn everything() -> GenerateRequest {
@@ -87,8 +91,8 @@ fn everything() -> GenerateRequest {
         }),
         temperature: Some(0.1),
         seed: Some(-9_007_199_254_740_993),
-        stop: Some(StopSequences { kind: Some(Kind::List(StopList { values: vec!["x".into()] })) }),
-        tools: vec![Tool { r#type: "function".into(), function: Some(function), extensions: vec![] }],
+        stop: Some(StopSequences { kind: Some(Kind::List(TextList { values: vec!["x".into()] })) }),
+        tools: vec![Tool { r#type: "function".into(), function: Some(function), ..Tool::default() }],
         tool_choice_json: Some(r#""auto""#.into()),
         extensions: vec![
             extension("top_k", "40"),
@@ -124,8 +128,7 @@ fn a7_a8_dangerous_extensions_are_refused_by_name() {
         extension("Model", "1"),
         extension("top_k", "1,2"),
     ];
-    let fields: Vec<_> = encode(&request).unwrap_err().into_iter().map(|violation| violation.field).collect();
-    assert_eq!(fields, ["api_base", "n_discard", "Model", "top_k"]);
+    assert_eq!(encode(&request).unwrap_err(), ["api_base", "n_discard", "Model", "top_k"]);
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn a_chunk_is_read_with_everything_in_it() {
         "tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{\""}}],"annotations":[1, 2]},
         "logprobs":{"content": []},"finish_reason":null,"stop_reason":7,"token_ids":null}],
         "usage":{"prompt_tokens":1.0,"completion_tokens":2,"total_tokens":null,"prompt_tokens_details":{"cached_tokens":1}},"x_y":[ ]}"#;
-    let chunk = OpenAi::plain(json.as_bytes()).unwrap();
+    let chunk = Chunks.plain(json.as_bytes()).unwrap();
     assert_eq!(
         (chunk.id.as_str(), chunk.created, chunk.system_fingerprint.as_deref()),
         ("c1", 5, Some("fp"))
@@ -159,7 +162,7 @@ fn a_chunk_is_read_with_everything_in_it() {
 
 #[test]
 fn c6_errors_and_nonsense_are_told_apart() {
-    let reason = |json: &str| OpenAi::plain(json.as_bytes()).unwrap_err().reason;
+    let reason = |json: &str| Chunks.plain(json.as_bytes()).unwrap_err().reason;
     assert_eq!(reason(r#"{"error":{"message":"boom","code":500}}"#), Reason::EngineFailed);
     assert_eq!(
         reason(r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#),
@@ -172,6 +175,6 @@ fn c6_errors_and_nonsense_are_told_apart() {
     {
         assert_eq!(reason(nonsense), Reason::EngineBadAnswer, "{nonsense}");
     }
-    assert!(OpenAi::plain(br#"{"choices":[],"error":null}"#).is_ok());
-    assert!(matches!(OpenAi::frame(b"[DONE]"), Ok(Frame::Done)));
+    assert!(Chunks.plain(br#"{"choices":[],"error":null}"#).is_ok());
+    assert!(matches!(Chunks.frame(b"[DONE]"), Ok(Frame::Done)));
 }
