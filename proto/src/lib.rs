@@ -1,6 +1,6 @@
 //! The contract of the mesh: generated messages, clients and servers, and what belongs to the contract
 //! itself: the error reasons, the metadata keys, validation and the fingerprint of a request.
-//! It knows neither HTTP nor JSON, and depends on no other crate of ours.
+//! It knows no HTTP, JSON only where a message carries it as text, and depends on no other crate of ours.
 
 pub mod error;
 pub mod fingerprint;
