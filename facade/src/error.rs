@@ -11,9 +11,9 @@ pub(crate) enum Error {
     /// The body is not JSON; the text says where and never quotes it.
     #[error("{0}")]
     Malformed(String),
-    /// The body is JSON of another shape.
-    #[error("{}: {}", .0.field, .0.message)]
-    Invalid(Violation),
+    /// The body is JSON of another shape; every field that is wrong is named.
+    #[error("the body is JSON of another shape")]
+    Invalid(Vec<Violation>),
     /// The body has more bytes than this.
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
@@ -74,10 +74,14 @@ impl From<&Error> for penstock_proto::Error {
     fn from(error: &Error) -> Self {
         let reason = match error {
             Error::Mesh(status) => return Self::from(&**status),
-            Error::Invalid(violation) if violation.field.is_empty() => {
-                return Self::new(Reason::InvalidRequest, format!("the body {}", violation.message));
+            Error::Invalid(violations) => {
+                return match violations.as_slice() {
+                    [all, ..] if all.field.is_empty() => {
+                        Self::new(Reason::InvalidRequest, format!("the body {}", all.message))
+                    }
+                    _ => Self::invalid(violations.clone()),
+                };
             }
-            Error::Invalid(violation) => return Self::invalid(vec![violation.clone()]),
             Error::Malformed(_) => Reason::MalformedJson,
             Error::TooLarge(_) | Error::TooMany(_) => Reason::RequestTooLarge,
             Error::Unsupported(_) => Reason::UnsupportedMediaType,

@@ -128,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_body_serves_both_kinds_of_client() {
-        let error = Error::Invalid(Violation::new("messages[0].role", "must be a string"));
+        let error = Error::Invalid(vec![Violation::new("messages[0].role", "must be a string")]);
         let (headers, body) = read(response(&error, "/v1/chat/completions", "r1")).await;
         assert_eq!(headers[CONTENT_TYPE], "application/problem+json");
         assert_eq!(headers[CACHE_CONTROL], "private, no-store");

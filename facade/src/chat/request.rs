@@ -4,31 +4,23 @@
 use std::fmt;
 
 use penstock_proto::{
-    Violation,
     inference::v1::{
         ChatInput, ContentPart, ContentParts, CustomCall, CustomTool, File, FunctionCall, FunctionTool,
         GenerateRequest, ImageUrl, InputAudio, Message, Metadata, MetadataPair, StopSequences, StreamOptions,
         TextList, Tool, ToolCall, generate_request::Input, message::Content, stop_sequences::Kind,
     },
+    validate,
 };
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use crate::{
     error::Error,
     json::{
-        object::{List, One, Whole, object},
-        raw::{self, DEPTH_MAX, Fault},
-        value::{Flag, Integer, Json, Number, OrDefault, TOO_DEEP, Text},
+        object::{List, One, object},
+        read,
+        value::{Flag, Integer, Json, Number, OrDefault, Text},
     },
 };
-
-/// Most members and items of a request: 100,000 messages fit. An empty message is three bytes of JSON and two
-/// hundred of memory, so that the limit on the body's bytes alone would not bound memory (A11).
-const NODES_MAX: usize = 500_000;
-/// Smaller bodies cannot hold enough of them to matter.
-const SMALL_BYTES: usize = 64 << 10;
-/// Longest path of a field in a violation, in bytes: names of members are the client's own text.
-const FIELD_MAX_BYTES: usize = 256;
 
 object!(GenerateRequest {
     "model" => model: OrDefault(Text),
@@ -316,88 +308,9 @@ impl<'de> Visitor<'de> for Pairs {
 /// Reads a request.
 ///
 /// # Errors
-/// [`Error::Malformed`] if the body is not JSON, [`Error::Invalid`] with the path of the field if it is JSON of
-/// another shape, [`Error::TooMany`] if it has too many parts. None quotes a value of the body.
+/// Those of [`read::read`].
 pub(crate) fn read(body: &[u8]) -> Result<GenerateRequest, Error> {
-    if body.len() > SMALL_BYTES && raw::nodes(body) > NODES_MAX {
-        return Err(Error::TooMany(NODES_MAX));
-    }
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let request = Whole::<GenerateRequest>::new()
-        .deserialize(&mut json)
-        .and_then(|request| json.end().map(|()| request));
-    // The quick way does not track where it is; only what failed is read again, slowly.
-    request.map_err(|_| explain(body))
-}
-
-fn explain(body: &[u8]) -> Error {
-    let text = match std::str::from_utf8(body) {
-        Ok(text) => text,
-        Err(error) => {
-            return Error::Malformed(format!("the body is not UTF-8 at byte {}", error.valid_up_to()));
-        }
-    };
-    if text.starts_with('\u{feff}') {
-        return Error::Malformed("the body begins with a byte order mark".to_owned());
-    }
-    if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
-        return Error::Malformed(format!("the body is not JSON: {error}"));
-    }
-    if raw::check(text) == Err(Fault::TooDeep) {
-        return too_deep();
-    }
-    let mut json = serde_json::Deserializer::from_str(text);
-    let mut track = serde_path_to_error::Track::new();
-    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
-    let Err(error) = Whole::<GenerateRequest>::new().deserialize(tracked) else {
-        return Error::Malformed("the body is not one JSON object".to_owned());
-    };
-    let message = error.to_string();
-    if message.starts_with(TOO_DEEP) {
-        return too_deep();
-    }
-    if error.is_syntax() && !message.starts_with("number out of range") {
-        // JSON, yet no text: half of a surrogate pair.
-        return Error::Malformed(format!("the body is not JSON: {error}"));
-    }
-    Error::Invalid(Violation::new(field(&track.path()), remedy(&message, &error)))
-}
-
-fn too_deep() -> Error {
-    Error::Malformed(format!("the body is nested deeper than {DEPTH_MAX} levels"))
-}
-
-/// What to do about a value of the wrong shape, without the value, which serde quotes: only what was expected
-/// is taken from its message, and that is our own text.
-fn remedy(message: &str, error: &serde_json::Error) -> String {
-    if message.starts_with("invalid type: ") {
-        let expected = message.rsplit_once(", expected ").map_or("another type", |(_, expected)| expected);
-        return format!("must be {}", without_place(expected, error));
-    }
-    if message.starts_with("number out of range") {
-        return "is a number out of range".to_owned();
-    }
-    without_place(message, error).to_owned()
-}
-
-fn without_place<'a>(message: &'a str, error: &serde_json::Error) -> &'a str {
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    message.strip_suffix(place.as_str()).unwrap_or(message)
-}
-
-/// The path of a field, as a client may read it: short, and without what breaks a line.
-fn field(path: &serde_path_to_error::Path) -> String {
-    let mut field: String =
-        path.to_string().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if field == "." {
-        field.clear();
-    }
-    if field.len() > FIELD_MAX_BYTES {
-        let end = (0..=FIELD_MAX_BYTES).rev().find(|end| field.is_char_boundary(*end)).unwrap_or_default();
-        field.truncate(end);
-        field.push('…');
-    }
-    field
+    read::read(body, validate::generate_request)
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ macro_rules! object {
 pub(crate) use object;
 
 /// What is said of a member that comes again.
-const TWICE: &str = "is given twice";
+pub(crate) const TWICE: &str = "is given twice";
 
 /// Reads a value, unless the bit of its member is set already.
 pub(crate) fn once<'de, A: MapAccess<'de>, S: DeserializeSeed<'de>>(
