@@ -39,13 +39,13 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
         request.stream_options.as_ref().is_some_and(|options| options.include_usage == Some(true));
     let mut call = context.request(request);
     forwarded.put(call.metadata_mut());
-    let (metadata, messages, _) = app.router.clone().generate(call).await?.into_parts();
+    let mut router = app.router.clone();
     if !streamed {
+        let (metadata, messages, _) = router.generate(call).await?.into_parts();
         return plain(messages, &metadata).await;
     }
-    let mut response = stream::response(messages, include_usage, context);
-    head::copy_answer(&metadata, response.headers_mut());
-    Ok(response)
+    let asking = async move { router.generate(call).await };
+    stream::respond(asking, include_usage, &app.config, context).await
 }
 
 async fn parse(body: Bytes) -> Result<GenerateRequest, Error> {

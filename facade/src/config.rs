@@ -14,7 +14,14 @@ pub struct Config {
     pub body_timeout: Duration,
     /// Longest a request may take in all: the default, and the most that `X-Request-Timeout` may ask for.
     pub request_timeout: Duration,
+    /// How long the head of a stream waits for the first token before a comment goes out. None: until it comes.
+    pub keep_alive_delay: Option<Duration>,
+    /// How long a stream may be silent before a comment goes out. None: for ever.
+    pub keep_alive_period: Option<Duration>,
 }
+
+/// Shortest silence that is bridged: below it comments would be a load of their own.
+const SILENCE_MIN: Duration = Duration::from_millis(10);
 
 impl Default for Config {
     fn default() -> Self {
@@ -25,6 +32,10 @@ impl Default for Config {
             body_timeout: Duration::from_secs(60),
             // What OpenAI's SDKs wait by default.
             request_timeout: Duration::from_secs(600),
+            // A quarter of what balancers allow by default (60 s): three may be lost. Most first tokens come
+            // earlier, and then the head still tells a failure by its status.
+            keep_alive_delay: Some(Duration::from_secs(15)),
+            keep_alive_period: Some(Duration::from_secs(15)),
         }
     }
 }
@@ -46,8 +57,20 @@ impl Config {
                 default.request_timeout,
                 second..=second * 3600,
             ),
+            keep_alive_delay: silence(section, "keep_alive_delay", default.keep_alive_delay),
+            keep_alive_period: silence(section, "keep_alive_period", default.keep_alive_period),
         }
     }
+}
+
+/// A span after which a comment goes out; `0s`: never.
+fn silence(section: &mut Section, key: &str, default: Option<Duration>) -> Option<Duration> {
+    let default = default.unwrap_or_default();
+    let span = section.duration(key, default, Duration::ZERO..=Duration::from_secs(3600));
+    if !span.is_zero() && span < SILENCE_MIN {
+        section.mistake(key, format!("must be 0s, for never, or at least {} ms", SILENCE_MIN.as_millis()));
+    }
+    (!span.is_zero()).then_some(span)
 }
 
 #[cfg(test)]
@@ -65,5 +88,9 @@ mod tests {
         let config = Config::read(&mut document.section("facade"));
         assert_eq!((config.body_max_bytes, config.body_timeout), (1 << 20, Duration::from_secs(5)));
         assert!(document.finish().unwrap_err().to_string().contains("line 4: facade.request_timeout"));
+        let text = "[facade]\nkeep_alive_delay = '0s'\nkeep_alive_period = '1ms'";
+        let mut document = Document::parse(Some(text), Environment::default()).unwrap();
+        assert_eq!(Config::read(&mut document.section("facade")).keep_alive_delay, None);
+        assert!(document.finish().unwrap_err().to_string().contains("line 3: facade.keep_alive_period"));
     }
 }

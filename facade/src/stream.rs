@@ -1,8 +1,12 @@
 //! A streamed answer as an HTTP body: pulled by the client, so a slow one slows the engine and one that leaves
-//! ends it. Each message of the mesh becomes one frame; nothing is held back, nothing runs beside it.
+//! ends it. Each message of the mesh becomes one frame; nothing is held back, nothing runs beside it. Where
+//! nothing comes, a comment keeps the connection open; before the first token this is what sends the head.
+
+mod keep_alive;
 
 use std::{
     convert::Infallible,
+    future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -23,9 +27,12 @@ use penstock_proto::inference::v1::GenerateResponse;
 use tonic::Status;
 use tracing::Span;
 
+use self::keep_alive::{KeepAlive, PING};
 use crate::{
     chat::chunk::{DONE, Events, write_error},
+    config::Config,
     error::Error,
+    head,
 };
 
 /// nginx and its like hand on what they get at once (C10).
@@ -35,13 +42,50 @@ const NOT_CACHED: HeaderValue = HeaderValue::from_static("private, no-store, no-
 /// Room for an event or a few; the buffer grows for the rare larger one.
 const BUFFER_BYTES: usize = 4 << 10;
 
-/// The response for a stream of answers.
-pub(crate) fn response<S>(messages: S, include_usage: bool, context: CallContext) -> Response
+/// The answer to a call for a stream. Its head waits for the first token, so that it can tell which model
+/// answers, and that none does; but not for longer than `config.keep_alive_delay`.
+///
+/// # Errors
+/// The call failed while the head could still tell.
+pub(crate) async fn respond<S, F>(
+    asking: F,
+    include_usage: bool,
+    config: &Config,
+    context: CallContext,
+) -> Result<Response, Error>
+where
+    S: Stream<Item = Result<GenerateResponse, Status>> + Send + Unpin + 'static,
+    F: Future<Output = Result<tonic::Response<S>, Status>> + Send + 'static,
+{
+    let mut keep_alive = KeepAlive::start(config);
+    let mut asking: Asking<S> = Box::pin(asking);
+    let begun = poll_fn(|cx| match asking.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => keep_alive.poll_silent(cx).map(|()| None),
+    });
+    match begun.await {
+        Some(answer) => {
+            let (metadata, messages, _) = answer?.into_parts();
+            let mut response = response(Source::Answer(messages), include_usage, keep_alive, context);
+            head::copy_answer(&metadata, response.headers_mut());
+            Ok(response)
+        }
+        None => Ok(response(Source::Asking(asking), include_usage, keep_alive, context)),
+    }
+}
+
+fn response<S>(
+    source: Source<S>,
+    include_usage: bool,
+    keep_alive: KeepAlive,
+    context: CallContext,
+) -> Response
 where
     S: Stream<Item = Result<GenerateResponse, Status>> + Send + Unpin + 'static,
 {
     let body = EventBody {
-        messages,
+        source,
+        keep_alive,
         events: Events::new(include_usage),
         buffer: BytesMut::new(),
         context,
@@ -56,8 +100,33 @@ where
     response
 }
 
+/// A call whose answer has not begun.
+type Asking<S> = Pin<Box<dyn Future<Output = Result<tonic::Response<S>, Status>> + Send>>;
+
+/// Where the messages come from.
+enum Source<S> {
+    /// The head went out before anybody gave an answer.
+    Asking(Asking<S>),
+    Answer(S),
+}
+
+impl<S: Stream<Item = Result<GenerateResponse, Status>> + Unpin> Source<S> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        loop {
+            match self {
+                Source::Answer(messages) => return Pin::new(messages).poll_next(cx),
+                Source::Asking(asking) => match ready!(asking.as_mut().poll(cx)) {
+                    Ok(answer) => *self = Source::Answer(answer.into_inner()),
+                    Err(status) => return Poll::Ready(Some(Err(status))),
+                },
+            }
+        }
+    }
+}
+
 struct EventBody<S> {
-    messages: S,
+    source: Source<S>,
+    keep_alive: KeepAlive,
     events: Events,
     buffer: BytesMut,
     context: CallContext,
@@ -69,6 +138,7 @@ struct EventBody<S> {
 impl<S> EventBody<S> {
     /// What was written, as a frame. Its memory comes back to the buffer once the frame was sent.
     fn frame(&mut self) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.keep_alive.heard();
         Poll::Ready(Some(Ok(Frame::data(self.buffer.split().freeze()))))
     }
 
@@ -101,7 +171,12 @@ where
         }
         this.buffer.reserve(BUFFER_BYTES);
         loop {
-            match ready!(Pin::new(&mut this.messages).poll_next(cx)) {
+            let Poll::Ready(next) = this.source.poll_next(cx) else {
+                ready!(this.keep_alive.poll_silent(cx));
+                this.buffer.extend_from_slice(PING);
+                return this.frame();
+            };
+            match next {
                 Some(Ok(message)) => {
                     for chunk in &message.chunks {
                         this.events.write(chunk, &mut this.buffer);
@@ -158,9 +233,16 @@ mod tests {
         Ok(GenerateResponse { chunks })
     }
 
+    fn whole<S>(messages: S, context: CallContext) -> Response
+    where
+        S: Stream<Item = Result<GenerateResponse, Status>> + Send + Unpin + 'static,
+    {
+        response(Source::Answer(messages), false, KeepAlive::start(&Config::default()), context)
+    }
+
     async fn frames(messages: Vec<Result<GenerateResponse, Status>>) -> Vec<String> {
         let context = CallContext::background(Duration::from_secs(1));
-        let mut body = response(stream::iter(messages), false, context).into_body();
+        let mut body = whole(stream::iter(messages), context).into_body();
         let mut frames = Vec::new();
         while let Some(frame) = body.frame().await {
             let data = frame.unwrap().into_data().unwrap();
@@ -217,7 +299,7 @@ mod tests {
             message(vec![chunk("a", None)])
         });
         let context = CallContext::background(Duration::from_secs(1));
-        let mut body = response(source.boxed(), false, context).into_body();
+        let mut body = whole(source.boxed(), context).into_body();
         while pulled < 3 {
             body.frame().await.unwrap().unwrap();
             pulled += 1;
