@@ -7,7 +7,7 @@ use axum::{
     response::Response,
 };
 use bytes::{BufMut as _, BytesMut};
-use penstock_proto::inference::v1::{ListModelsRequest, ListModelsResponse, Model};
+use penstock_proto::inference::v1::{Capabilities, ListModelsRequest, ListModelsResponse, Model};
 use tonic::metadata::MetadataMap;
 
 use crate::{
@@ -72,5 +72,71 @@ fn write(model: &Model, out: &mut BytesMut) {
         out.put_slice(b",\"aliases\":");
         value(out, &model.aliases);
     }
+    if let Some(known) = &model.capabilities {
+        write_capabilities(known, out);
+    }
     out.put_u8(b'}');
+}
+
+/// What is known of a model. Clients read the length of the context under two names: vLLM's, and the one of
+/// gateways.
+fn write_capabilities(known: &Capabilities, out: &mut BytesMut) {
+    if let Some(tokens) = known.context_tokens {
+        out.put_slice(b",\"context_length\":");
+        value(out, &tokens);
+        out.put_slice(b",\"max_model_len\":");
+        value(out, &tokens);
+    }
+    let all = [
+        ("chat", known.chat),
+        ("completions", known.completions),
+        ("embeddings", known.embeddings),
+        ("moderations", known.moderations),
+        ("tools", known.tools),
+        ("vision", known.vision),
+        ("audio", known.audio),
+        ("json_schema", known.json_schema),
+        ("prefill", known.prefill),
+        ("logprobs", known.logprobs),
+        ("multiple_choices", known.multiple_choices),
+        ("reasoning", known.reasoning),
+    ];
+    if all.iter().all(|(_, can)| can.is_none()) {
+        return;
+    }
+    out.put_slice(b",\"capabilities\":[");
+    for (word, _) in all.iter().filter(|(_, can)| *can == Some(true)) {
+        comma(out);
+        value(out, word);
+    }
+    out.put_u8(b']');
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_told_and_nothing_else() {
+        let written = |capabilities| {
+            let model =
+                Model { id: "m".into(), created: 7, owned_by: "o".into(), aliases: vec![], capabilities };
+            let mut out = BytesMut::new();
+            write(&model, &mut out);
+            serde_json::from_slice::<Value>(&out).unwrap()
+        };
+        let plain = json!({"id": "m", "object": "model", "created": 7, "owned_by": "o"});
+        assert_eq!(written(None), plain);
+        let length = Capabilities { context_tokens: Some(8192), ..Capabilities::default() };
+        let mut expected = plain;
+        (expected["context_length"], expected["max_model_len"]) = (json!(8192), json!(8192));
+        assert_eq!(written(Some(length)), expected);
+        let known = Capabilities { chat: Some(true), vision: Some(false), tools: Some(true), ..length };
+        expected["capabilities"] = json!(["chat", "tools"]);
+        assert_eq!(written(Some(known)), expected);
+        let nothing = Capabilities { chat: Some(false), ..Capabilities::default() };
+        assert_eq!(written(Some(nothing))["capabilities"], json!([]));
+    }
 }

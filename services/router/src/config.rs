@@ -7,6 +7,8 @@ use std::{
 
 use penstock_chassis::config::{Document, Section};
 
+use crate::caps::Caps;
+
 /// Where the services are that the router calls, as `http://host:port[,host:port…]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
@@ -59,6 +61,8 @@ pub struct Config {
     pub default_completion_tokens: u64,
     /// Most deployments asked for one request.
     pub attempts: usize,
+    /// What one request may ask for.
+    pub caps: Caps,
     /// The models; without any, every deployment is offered under the name of its model.
     pub models: Vec<ModelConfig>,
 }
@@ -123,8 +127,21 @@ impl Config {
             default_completion_tokens: section.integer("default_completion_tokens", 256, 0..=1_000_000),
             // One deployment and three others: beyond that an answer would come too late anyway.
             attempts: usize::try_from(section.integer("attempts", 4, 1..=100)).unwrap_or(4),
+            caps: read_caps(section),
             models: read_models(document, deployments),
         }
+    }
+}
+
+fn read_caps(section: &mut Section) -> Caps {
+    let default = Caps::default();
+    let most = default.n_max.unsigned_abs();
+    let n_max = section.integer("n_max", most, 1..=most);
+    let is_capped = section.has("completion_tokens_max");
+    let tokens = section.integer("completion_tokens_max", 0, 1..=u64::from(u32::MAX));
+    Caps {
+        n_max: i64::try_from(n_max).unwrap_or(default.n_max),
+        completion_tokens_max: is_capped.then(|| i64::try_from(tokens).unwrap_or(i64::MAX)),
     }
 }
 
@@ -224,6 +241,16 @@ mod tests {
                 Target { id: "b".into(), weight: 2.0, priority: 3 },
             ]
         );
+    }
+
+    #[test]
+    fn caps_are_openais_unless_they_are_lower() {
+        assert_eq!(read("").0.caps, Caps { n_max: 128, completion_tokens_max: None });
+        let (config, mistakes) = read("[router]\nn_max = 4\ncompletion_tokens_max = 8192");
+        assert_eq!(mistakes, Vec::<String>::new());
+        assert_eq!(config.caps, Caps { n_max: 4, completion_tokens_max: Some(8192) });
+        let (_, mistakes) = read("[router]\nn_max = 129\ncompletion_tokens_max = 0");
+        assert_eq!(mistakes.len(), 2, "{mistakes:?}");
     }
 
     #[test]

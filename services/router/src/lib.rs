@@ -2,18 +2,22 @@
 //! the answer is known, which deployment gives it and which one instead. It holds the answer back until its
 //! first content, so that a failover before that is never seen. It speaks to no engine itself.
 
+mod abilities;
 mod accounting;
 mod admitted;
 mod answer;
 mod attempts;
 mod cache_policy;
+mod caps;
 mod config;
 mod deployments;
 mod merge;
+mod needs;
 mod principals;
 mod registry;
 mod service;
 
+pub use caps::Caps;
 pub use config::{CacheMode, Config, Endpoints, LimiterFailure};
 
 use std::time::Duration;

@@ -6,7 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use crate::config::{ModelConfig, Target};
+use penstock_proto::inference::v1::Capabilities;
+
+use crate::{
+    abilities,
+    config::{ModelConfig, Target},
+    needs::Needs,
+};
 
 /// What the adapter reports of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +21,7 @@ pub(crate) struct Deployment {
     pub(crate) engine: String,
     pub(crate) model: String,
     pub(crate) down: bool,
+    pub(crate) capabilities: Option<Capabilities>,
 }
 
 /// A model and where it runs.
@@ -23,6 +30,8 @@ pub(crate) struct Model {
     pub(crate) name: Arc<str>,
     pub(crate) aliases: Vec<String>,
     pub(crate) owned_by: String,
+    /// What at least one of its deployments can do, as far as it is known.
+    pub(crate) capabilities: Option<Capabilities>,
     targets: Vec<Target>,
     fallbacks: Vec<String>,
 }
@@ -32,27 +41,42 @@ pub(crate) struct Model {
 pub(crate) struct Candidate {
     pub(crate) model: Arc<str>,
     pub(crate) deployment: String,
+    /// What it is known to be unable to do.
+    pub(crate) lacks: Needs,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
     models: BTreeMap<Arc<str>, Model>,
     aliases: HashMap<String, Arc<str>>,
-    down: HashMap<String, bool>,
+    /// What was reported of each deployment.
+    known: HashMap<String, Known>,
+}
+
+/// What counts of a deployment when somebody is to be asked.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    down: bool,
+    lacks: Needs,
 }
 
 impl Registry {
     /// The configured models; if there are none, every reported deployment under the name of its model.
     pub(crate) fn new(configured: &[ModelConfig], reported: &[Deployment]) -> Self {
-        let mut registry = Self {
-            down: reported.iter().map(|deployment| (deployment.id.clone(), deployment.down)).collect(),
-            ..Self::default()
-        };
+        let known = reported.iter().map(|deployment| {
+            let lacks = Needs::unmet(deployment.capabilities.as_ref());
+            (deployment.id.clone(), Known { down: deployment.down, lacks })
+        });
+        let mut registry = Self { known: known.collect(), ..Self::default() };
         for config in configured {
             registry.add(Model {
                 name: config.name.as_str().into(),
                 aliases: config.aliases.clone(),
                 owned_by: "penstock".to_owned(),
+                capabilities: abilities::of_all(config.deployments.iter().map(|target| {
+                    let deployment = reported.iter().find(|deployment| deployment.id == target.id);
+                    deployment.and_then(|deployment| deployment.capabilities)
+                })),
                 targets: config.deployments.clone(),
                 fallbacks: config.fallbacks.clone(),
             });
@@ -80,6 +104,12 @@ impl Registry {
                     name,
                     aliases: Vec::new(),
                     owned_by: deployment.engine.clone(),
+                    capabilities: abilities::of_all(
+                        reported
+                            .iter()
+                            .filter(|other| other.model == deployment.model)
+                            .map(|d| d.capabilities),
+                    ),
                     targets: Vec::new(),
                     fallbacks: Vec::new(),
                 })
@@ -123,17 +153,21 @@ impl Registry {
             .targets
             .iter()
             .map(|target| {
-                let down = self.down.get(&target.id).copied().unwrap_or(false);
-                (down, target.priority, random().powf(1.0 / target.weight), target)
+                let known = self.known.get(&target.id).copied().unwrap_or_default();
+                (known, random().powf(1.0 / target.weight), target)
             })
             .collect();
-        keyed.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(b.2.total_cmp(&a.2)));
+        keyed.sort_by(|(a, a_share, a_target), (b, b_share, b_target)| {
+            let order = (a.down, a_target.priority).cmp(&(b.down, b_target.priority));
+            order.then(b_share.total_cmp(a_share))
+        });
         keyed
             .into_iter()
-            .filter(|(_, _, _, target)| target.weight > 0.0 || model.targets.len() == 1)
-            .map(|(_, _, _, target)| Candidate {
+            .filter(|(_, _, target)| target.weight > 0.0 || model.targets.len() == 1)
+            .map(|(known, _, target)| Candidate {
                 model: Arc::clone(&model.name),
                 deployment: target.id.clone(),
+                lacks: known.lacks,
             })
             .collect()
     }
@@ -157,7 +191,8 @@ mod tests {
     }
 
     fn reported(id: &str, down: bool) -> Deployment {
-        Deployment { id: id.into(), engine: "openai".into(), model: format!("{id}-model"), down }
+        let model = format!("{id}-model");
+        Deployment { id: id.into(), engine: "openai".into(), model, down, capabilities: None }
     }
 
     fn order(registry: &Registry, name: &str, allowed: impl Fn(&Model) -> bool) -> Vec<String> {

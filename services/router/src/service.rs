@@ -33,6 +33,7 @@ use crate::{
     cache_policy::{Directives, Plan},
     config::{Config, LimiterFailure},
     deployments,
+    needs::Needs,
     principals::{Principals, may_use},
     registry::{Candidate, Model, Registry},
 };
@@ -103,12 +104,13 @@ impl Router {
         if !violations.is_empty() {
             return Err(Error::invalid(violations).into());
         }
+        self.config.caps.check(&request)?;
         let registry = self.registry.load();
         let model = authorised(&registry, &principal, &request.model)?;
         request.model = model.name.to_string();
         let plan = Directives::of(caller)?.plan(self.config.cache_mode, &request);
         let allowed = |model: &Model| may_use(&principal, &model.name, &model.name);
-        let candidates = registry.candidates(model, allowed, fastrand::f64);
+        let candidates = Needs::of(&request).sift(registry.candidates(model, allowed, fastrand::f64))?;
         Ok(Checked { model: Arc::clone(&model.name), request, plan, candidates, principal })
     }
 
@@ -239,7 +241,7 @@ impl Router {
             created: self.since,
             owned_by: model.owned_by.clone(),
             aliases: model.aliases.clone(),
-            capabilities: None,
+            capabilities: model.capabilities,
         }
     }
 }
