@@ -241,6 +241,18 @@ impl Events {
         }
     }
 
+    /// Waits for a comment, which must be next.
+    pub async fn next_comment(&mut self) {
+        loop {
+            if let Some(end) = self.buffer.windows(2).position(|window| window == b"\n\n") {
+                let comment = self.buffer.split_to(end + 2);
+                assert_eq!(&comment[..], b": ping\n\n", "{:?}", String::from_utf8_lossy(&comment));
+                return;
+            }
+            assert!(self.more().await, "the body ended, and no comment came");
+        }
+    }
+
     /// The next event as JSON; it must be there and not be `[DONE]`.
     pub async fn next_json(&mut self) -> Value {
         let data = self.next().await.expect("one more event");

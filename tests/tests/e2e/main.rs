@@ -30,4 +30,6 @@ mod probe;
 mod python;
 mod recovery;
 mod refusals;
+mod streams;
+mod validation;
 mod zero_config;
