@@ -57,3 +57,6 @@ pub fn start(config: Config, channels: &Channels, chassis: &Chassis) -> Routes {
     let router = service::Router::start(config, channels, chassis);
     Routes::new(InferenceServer::new(router).max_decoding_message_size(MESSAGE_MAX_BYTES))
 }
+
+#[cfg(test)]
+mod tests;
