@@ -19,9 +19,10 @@ const NODES_MAX: usize = 500_000;
 const SMALL_BYTES: usize = 64 << 10;
 /// Longest path of a field in a violation, in bytes: names of members are the client's own text.
 const FIELD_MAX_BYTES: usize = 256;
-/// Most times that a wrong body is read again, and most bytes that this may take in all: some milliseconds.
+/// Most times that a wrong body is read again, and the bytes of all of them: some milliseconds of work for whoever
+/// sends one. A body that is larger than this by itself is read twice.
 const ROUNDS_MAX: usize = 100;
-const BYTES_MAX: usize = 8 << 20;
+const BYTES_MAX: usize = 2 << 20;
 
 /// Reads a request, of which `judge` says what the mesh will find wrong with it.
 ///
@@ -65,6 +66,7 @@ fn explain<T: Object>(body: &[u8], judge: fn(&T) -> Vec<Violation>) -> Error {
 fn refusals<T: Object>(mut text: String, judge: fn(&T) -> Vec<Violation>) -> Result<Vec<Violation>, Error> {
     let mut found: Vec<Violation> = Vec::new();
     let mut bytes = 0;
+    let bytes_max = BYTES_MAX.max(3 * text.len());
     for _ in 0..ROUNDS_MAX {
         let (path, violation) = match attempt::<T>(&text)? {
             Ok(request) => {
@@ -73,20 +75,13 @@ fn refusals<T: Object>(mut text: String, judge: fn(&T) -> Vec<Violation>) -> Res
             }
             Err(refused) => refused,
         };
-        // Once to read it, once to find the place.
-        bytes += 2 * text.len();
-        if bytes > BYTES_MAX {
-            found.push(violation);
-            break;
-        }
         let twice = violation.message == TWICE;
-        let substitute = match violation.message.as_str() {
+        let mut path = path.as_slice();
+        let mut substitute = match violation.message.as_str() {
             "must be a string" => "\"\"",
             "must be an object" => "{}",
             _ => "null",
         };
-        let mut path = path.as_slice();
-        let mut substitute = substitute;
         if let Some(known) = found.iter().find(|known| covers(&violation.field, &known.field)) {
             // A consequence of what was put aside: not the client's mistake. What did not help goes as a whole.
             substitute = "null";
@@ -95,6 +90,11 @@ fn refusals<T: Object>(mut text: String, judge: fn(&T) -> Vec<Violation>) -> Res
             }
         } else {
             found.push(violation);
+        }
+        // Once to read it, once to find the place.
+        bytes += 2 * text.len();
+        if bytes > bytes_max {
+            break;
         }
         if !mend(&mut text, path, twice, substitute) {
             break;

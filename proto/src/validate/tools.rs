@@ -70,9 +70,10 @@ fn check_choice(found: &mut Found, json: &str, request: &GenerateRequest) {
     let choice = At::field(found, "tool_choice", json);
     let mut harmless = false;
     if choice.is_string() {
-        let word = choice.string(found);
-        harmless = matches!(word.as_deref(), Some("none" | "auto"));
-        choice.word(found, &["none", "auto", "required"]);
+        if let Some(word) = choice.string(found) {
+            harmless = matches!(word.as_str(), "none" | "auto");
+            found.one_of(&choice.path, &word, &["none", "auto", "required"]);
+        }
     } else if let Some(members) = choice.object(found) {
         // Nothing is among no tools: that there are none is said once.
         let tools = (!request.tools.is_empty()).then_some(request.tools.as_slice());

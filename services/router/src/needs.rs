@@ -86,9 +86,9 @@ impl Needs {
                     _ => None,
                 });
                 let needs = parts.flatten().map(of_part).fold(Needs::CHAT, Needs::and);
-                let last = chat.messages.last();
-                let is_prefill =
-                    last.is_some_and(|last| last.role == "assistant" && last.tool_calls.is_empty());
+                let is_prefill = chat.messages.last().is_some_and(|last| {
+                    last.role == "assistant" && last.tool_calls.is_empty() && last.function_call.is_none()
+                });
                 if is_prefill { needs.and(Needs::PREFILL) } else { needs }
             }
             None => Needs::default(),
