@@ -120,15 +120,36 @@ impl Needs {
     /// There were candidates, and none is left: [`Reason::NotOffered`] if none does this kind of request at all,
     /// else [`Reason::Unsupported`] with a violation for each need that none can meet.
     pub(crate) fn sift(self, mut candidates: Vec<Candidate>) -> Result<Vec<Candidate>, Error> {
-        if candidates.iter().all(|candidate| candidate.lacks.both(self).is_empty()) {
-            return Ok(candidates);
+        let can = |candidate: &Candidate| candidate.lacks.both(self).is_empty();
+        if candidates.is_empty() || candidates.iter().any(can) {
+            candidates.retain(can);
+            Ok(candidates)
+        } else {
+            Err(self.refusal(&candidates))
         }
-        let lacking = |needs: fn(Needs, Needs) -> Needs, from: Needs| {
-            candidates.iter().map(|candidate| candidate.lacks.both(self)).fold(from, needs)
+    }
+
+    /// Why none of `candidates` can be asked.
+    fn refusal(self, candidates: &[Candidate]) -> Error {
+        let kind = self.both(Needs::KINDS);
+        let lacks = candidates.iter().map(|candidate| candidate.lacks.both(self));
+        let lacks: Vec<_> = lacks.filter(|lacks| lacks.both(kind).is_empty()).collect();
+        if lacks.is_empty()
+            && let Some(kind) = kind.names().next()
+        {
+            return Error::new(Reason::NotOffered, format!("no deployment of the model {}", kind.what));
+        }
+        let violation = |need: &Need, rest: &str| {
+            Violation::new(need.field, format!("no deployment of the model {}{rest}", need.what))
         };
-        let (by_all, by_some) = (lacking(Needs::both, self), lacking(Needs::and, Needs::default()));
-        candidates.retain(|candidate| candidate.lacks.both(self).is_empty());
-        if candidates.is_empty() { Err(refusal(by_all, by_some)) } else { Ok(candidates) }
+        let by_all = lacks.iter().copied().fold(self, Needs::both);
+        let violations = if by_all.is_empty() {
+            let by_some = lacks.into_iter().fold(Needs::default(), Needs::and);
+            by_some.names().map(|need| violation(need, " together with all else that is asked for")).collect()
+        } else {
+            by_all.names().map(|need| violation(need, "")).collect()
+        };
+        Error::unsupported(violations)
     }
 
     fn names(self) -> impl Iterator<Item = &'static Need> {
@@ -146,22 +167,6 @@ fn of_part(part: &ContentPart) -> Needs {
         "input_audio" => Needs::AUDIO,
         _ => Needs::default(),
     }
-}
-
-/// `by_all`: what none of them can do; `by_some`: what some of them cannot, so that none can do all of it.
-fn refusal(by_all: Needs, by_some: Needs) -> Error {
-    if let Some(kind) = by_all.both(Needs::KINDS).names().next() {
-        return Error::new(Reason::NotOffered, format!("no deployment of the model {}", kind.what));
-    }
-    let violation = |need: &Need, rest: &str| {
-        Violation::new(need.field, format!("no deployment of the model {}{rest}", need.what))
-    };
-    let violations = if by_all.is_empty() {
-        by_some.names().map(|need| violation(need, " together with all else that is asked for")).collect()
-    } else {
-        by_all.names().map(|need| violation(need, "")).collect()
-    };
-    Error::unsupported(violations)
 }
 
 #[cfg(test)]

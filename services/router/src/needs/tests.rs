@@ -95,6 +95,10 @@ fn who_cannot_is_passed_over_and_if_nobody_can_it_is_said() {
     let fields: Vec<_> = error.violations.iter().map(|violation| violation.field.as_str()).collect();
     assert_eq!((error.reason, fields), (Reason::Unsupported, vec!["tools", "messages"]));
 
+    // What only those cannot do that are none for this kind of request is not in the way.
+    let error = refused(tools.and(images), &[Needs::CHAT.and(images), Needs::TOOLS]);
+    assert_eq!(error.violations, [Violation::new("tools", "no deployment of the model can use tools")]);
+
     let error = refused(tools, &[Needs::CHAT.and(Needs::TOOLS), Needs::CHAT]);
     assert_eq!(error.reason, Reason::NotOffered);
     assert_eq!(error.message, "no deployment of the model answers chat completions");
