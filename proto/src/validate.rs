@@ -12,7 +12,9 @@ mod tools;
 
 use crate::{
     Violation,
-    inference::v1::{EmbedRequest, Extension, GenerateRequest, ModerateRequest, generate_request::Input},
+    inference::v1::{
+        EmbedRequest, Extension, GenerateRequest, Metadata, ModerateRequest, generate_request::Input,
+    },
 };
 use found::Found;
 pub use options::asks_for_schema;
@@ -83,6 +85,13 @@ pub fn moderate_request(request: &ModerateRequest) -> Vec<Violation> {
     }
     text::judged(&mut found, &request.input_json);
     extensions(&mut found, &request.extensions);
+    found.violations()
+}
+
+/// Every violation of what a caller attaches to an answer that is kept; empty if it is valid.
+pub fn metadata(metadata: &Metadata) -> Vec<Violation> {
+    let mut found = Found::default();
+    options::check_metadata(&mut found, metadata);
     found.violations()
 }
 

@@ -451,6 +451,9 @@ fn metadata_and_identifiers_are_bounded() {
     let many = |count: usize| (0..count).map(|n| (n.to_string(), "é".repeat(512))).collect::<Vec<_>>();
     assert!(with(many(16)).is_empty());
     assert_eq!(with(many(17)), ["metadata"]);
+    // The same where it is changed later.
+    let pair = MetadataPair { key: "k".repeat(65), value: String::new() };
+    assert_eq!(super::metadata(&Metadata { pairs: vec![pair] }).len(), 1);
     let long = "k".repeat(65);
     let pairs = [("a", "1"), ("a", "2"), (long.as_str(), ""), ("b", &*"v".repeat(513))];
     let found = with(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
