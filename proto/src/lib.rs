@@ -8,6 +8,7 @@ pub mod limits;
 pub mod metadata;
 pub mod reason;
 mod secrets;
+pub mod stored;
 pub mod validate;
 
 pub use error::{Error, Violation};
