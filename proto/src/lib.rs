@@ -6,6 +6,7 @@ pub mod error;
 pub mod fingerprint;
 pub mod limits;
 pub mod metadata;
+pub mod pieces;
 pub mod reason;
 mod secrets;
 pub mod stored;
