@@ -30,4 +30,5 @@ mod probe;
 mod python;
 mod recovery;
 mod refusals;
+mod stored;
 mod zero_config;

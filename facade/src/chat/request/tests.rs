@@ -10,7 +10,7 @@ fn read_ok(json: &str) -> GenerateRequest {
 }
 
 fn refused(body: impl AsRef<[u8]>) -> penstock_proto::Error {
-    penstock_proto::Error::from(&read(body.as_ref()).unwrap_err())
+    penstock_proto::Error::from(&read::<GenerateRequest>(body.as_ref()).unwrap_err())
 }
 
 fn extension(name: &str, json: &str) -> Extension {
@@ -338,7 +338,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-        let _ = read(&bytes);
+        let _ = read::<GenerateRequest>(&bytes);
     }
 
     /// A18 in small: a valid request, cut or changed anywhere, is read or refused.
@@ -347,7 +347,7 @@ proptest! {
         let mut body = br#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"}]}],"n":1,"x":{"y":[1,2]}}"#.to_vec();
         let at = at % body.len();
         if cut { body.truncate(at) } else { body[at] = byte }
-        if let Err(error) = read(&body) {
+        if let Err(error) = read::<GenerateRequest>(&body) {
             let reason = penstock_proto::Error::from(&error).reason;
             prop_assert!(matches!(reason, Reason::MalformedJson | Reason::InvalidRequest));
         }

@@ -218,6 +218,10 @@ async fn what_is_too_old_is_gone_before_it_is_swept<F: Fresh>(made: &F) {
     assert_eq!(store.held().objects, 2);
     store.sweep(1001).await.unwrap();
     assert_eq!(store.held().objects, 1);
+    put(&store, "t", object("new", 1002)).await.unwrap();
+    assert_eq!(store.held().objects, 1, "what is put takes the place of what is too old");
+    let store = made.fresh(BOUNDS);
+    put(&store, "u", object("young", 2)).await.unwrap();
     store.get(place("u", "young"), 1001).await.unwrap();
 }
 

@@ -28,8 +28,10 @@ const ALL: &str = "";
 
 /// What an object takes beside its names, its head and its content, in bytes: entries in five tables.
 const OVERHEAD_BYTES: usize = 256;
-/// Objects freed in one transaction: others wait for no longer than that takes.
+/// Objects that are too old and freed in one transaction of the background: others wait no longer than that takes.
 const SWEPT_AT_ONCE: usize = 500;
+/// Likewise when one is put: more than comes, so that nothing gathers.
+const SWEPT_ON_PUT: usize = 4;
 
 /// Every table, to be changed.
 pub(super) struct Tables<'t> {
@@ -72,6 +74,7 @@ impl<'t> Tables<'t> {
             }
             self.take_out(place, known.created)?;
         }
+        self.free(SWEPT_ON_PUT, bounds, now)?;
         let (head_bytes, content_bytes) = (encoding::encode(head), encoding::seal(content));
         let weight = weight(place, head_bytes.len(), content_bytes.len());
         let gone = self.make_room(&place.tenant, weight, bounds)?;
@@ -108,7 +111,11 @@ impl<'t> Tables<'t> {
 
     /// Frees some of what is too old; returns whether there is more of it.
     pub(super) fn sweep(&mut self, bounds: &Bounds, now: u64) -> Result<bool, Failure> {
-        for _ in 0..SWEPT_AT_ONCE {
+        self.free(SWEPT_AT_ONCE, bounds, now)
+    }
+
+    fn free(&mut self, at_most: usize, bounds: &Bounds, now: u64) -> Result<bool, Failure> {
+        for _ in 0..at_most {
             match self.oldest()? {
                 Some((place, created)) if bounds.too_old(created, now) => self.take_out(&place, created)?,
                 _ => return Ok(false),
