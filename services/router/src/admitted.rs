@@ -37,7 +37,7 @@ pub(crate) struct Admitted {
     /// The state of the limits, for the answer's headers.
     pub(crate) limits: Vec<LimitState>,
     /// If the caller asked to store the answer.
-    pub(crate) keep: Option<Keep>,
+    pub(crate) keep: Option<Box<Keep>>,
     pub(crate) record: Record,
 }
 

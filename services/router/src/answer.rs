@@ -40,7 +40,7 @@ pub(crate) struct Answer {
     /// Whether the cache may have it.
     cached: bool,
     /// What the caller asked to store it by.
-    keep: Option<Keep>,
+    keep: Option<Box<Keep>>,
     /// Its end is held back until it is stored.
     storing: Option<Storing>,
     over: bool,
@@ -53,7 +53,7 @@ impl Answer {
         rest: Option<Streaming<GenerateResponse>>,
         hide_usage: bool,
         cached: bool,
-        keep: Option<Keep>,
+        keep: Option<Box<Keep>>,
         record: Record,
     ) -> Self {
         let max_bytes = if keep.is_some() { STORED_MAX_BYTES } else { CACHED_MAX_BYTES };
@@ -126,12 +126,21 @@ impl Answer {
             ));
         }
         let merged = self.merge.take().and_then(Merge::finish);
+        let fits = |merged: &Merged| merged.lossy.is_empty() && merged.bytes <= CACHED_MAX_BYTES;
+        let cached = self.cached && merged.as_ref().is_some_and(fits);
+        let mut of_cache = None;
+        match self.keep.take() {
+            Some(keep) => {
+                of_cache = merged.as_ref().filter(|_| cached).map(|merged| merged.answer.clone());
+                self.storing = keep.store(merged);
+            }
+            None if cached => of_cache = merged.map(|merged| merged.answer),
+            None => {}
+        }
         if let Some(account) = self.record.account() {
-            let fits = |merged: &&Merged| merged.lossy.is_empty() && merged.bytes <= CACHED_MAX_BYTES;
-            account.answer = merged.as_ref().filter(|_| self.cached).filter(fits).map(|m| m.answer.clone());
+            account.answer = of_cache;
             account.outcome = Some(Ok(()));
         }
-        self.storing = self.keep.take().and_then(|keep| keep.store(merged));
         self.over = self.storing.is_none();
         None
     }

@@ -12,8 +12,13 @@ use penstock_proto::{
 };
 use prost::Message as _;
 
-/// Most members beyond the contract, on each level: engines send a handful, and are not trusted to.
+/// Most members beyond the contract, on each level: engines send a handful, and are not trusted to. Each is looked
+/// for among those before it, as choices and calls are.
 const EXTENSIONS_MAX: usize = 64;
+/// Most choices: a request has at most 128.
+const CHOICES_MAX: usize = 128;
+/// Most tool calls of a choice.
+const CALLS_MAX: usize = 1024;
 
 /// An answer that is being put together.
 #[derive(Debug)]
@@ -109,8 +114,10 @@ impl Merge {
             replace(&mut answer.extensions, extension)?;
         }
         for choice in &chunk.choices {
+            let full = answer.choices.len() == CHOICES_MAX;
             let known = match answer.choices.iter_mut().position(|known| known.index == choice.index) {
                 Some(position) => answer.choices.get_mut(position)?,
+                None if full => return None,
                 None => {
                     answer.choices.push(Choice { index: choice.index, ..Choice::default() });
                     answer.choices.last_mut()?
@@ -144,9 +151,10 @@ fn merge_choice(
 }
 
 fn merge_tool_call(known: &mut Vec<ToolCall>, call: &ToolCall, lossy: &mut Vec<String>) -> Option<()> {
+    let full = known.len() == CALLS_MAX;
     let Some(same) = known.iter_mut().find(|known| known.index == call.index && call.index.is_some()) else {
         known.push(call.clone());
-        return Some(());
+        return (!full).then_some(());
     };
     first(&mut same.id, call.id.as_ref());
     first(&mut same.r#type, call.r#type.as_ref());
@@ -429,6 +437,12 @@ mod tests {
         assert_eq!(merged(&[chunk]), None);
         let mut chunk = piece(0, "a", Some("stop"));
         chunk.choices[0].extensions = many;
+        assert_eq!(merged(&[chunk]), None);
+        let choices: Vec<_> = (0..=CHOICES_MAX as i64).map(|index| piece(index, "a", Some("stop"))).collect();
+        assert_eq!(merged(&choices), None);
+        assert_eq!(merged(&choices[1..]).unwrap().choices.len(), CHOICES_MAX);
+        let mut chunk = piece(0, "a", Some("stop"));
+        chunk.choices[0].delta.as_mut().unwrap().tool_calls = vec![ToolCall::default(); CALLS_MAX + 1];
         assert_eq!(merged(&[chunk]), None);
     }
 

@@ -66,18 +66,20 @@ impl Keeper {
         context: &CallContext,
         principal: &Principal,
         request: &GenerateRequest,
-    ) -> Option<Keep> {
+    ) -> Option<Box<Keep>> {
         let asked = request.store == Some(true) && matches!(request.input, Some(Input::Chat(_)));
-        asked.then(|| Keep {
-            // Ours: the ids of two engines may be the same.
-            id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
-            created: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or_default()),
-            tenant: principal.tenant.clone(),
-            request: request.clone(),
-            context: context.clone(),
-            keeper: self.clone(),
+        let since = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        // A box, since most answers carry none.
+        asked.then(|| {
+            Box::new(Keep {
+                // Ours: the ids of two engines may be the same.
+                id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
+                created: i64::try_from(since()).unwrap_or_default(),
+                tenant: principal.tenant.clone(),
+                request: request.clone(),
+                context: context.clone(),
+                keeper: self.clone(),
+            })
         })
     }
 }
@@ -122,16 +124,17 @@ impl Keeper {
         // Half of what the caller has left: a whole answer must not become an error because it is stored.
         let left = context.remaining().map_or(self.timeout, |left| left / 2);
         let request = context.with_timeout(self.timeout.min(left)).request(put);
-        if let Err(status) = self.objects.put(request).await {
-            self.lost.inc();
-            let reason = Error::from(&status).reason;
-            let request_id = context.request_id();
-            if reason == Reason::RequestTooLarge {
+        let Err(status) = self.objects.put(request).await else { return };
+        let (reason, request_id) = (Error::from(&status).reason, context.request_id());
+        match reason {
+            // Nobody else makes this id: the channel asked again because it did not hear that it was stored.
+            Reason::Conflict => return,
+            Reason::RequestTooLarge => {
                 tracing::warn!(request_id, "not stored: request and answer are larger than the store takes");
-            } else {
-                tracing::warn!(request_id, reason = reason.as_str(), "not stored");
             }
+            _ => tracing::warn!(request_id, reason = reason.as_str(), "not stored"),
         }
+        self.lost.inc();
     }
 }
 

@@ -69,7 +69,7 @@ fn request() -> GenerateRequest {
     }
 }
 
-fn keep(keeper: &Keeper, left: Duration) -> Keep {
+fn keep(keeper: &Keeper, left: Duration) -> Box<Keep> {
     let principal = Principal { tenant: "t".into(), ..Principal::default() };
     keeper.keep(&CallContext::background(left), &principal, &request()).unwrap()
 }
@@ -89,7 +89,7 @@ fn piece(content: &str, finish_reason: Option<&str>) -> GenerateResponse {
     }
 }
 
-fn answer(messages: Vec<GenerateResponse>, keep: Keep) -> Answer {
+fn answer(messages: Vec<GenerateResponse>, keep: Box<Keep>) -> Answer {
     Answer::new(messages, None, false, false, Some(keep), recorder().0)
 }
 
