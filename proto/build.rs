@@ -6,19 +6,24 @@ use prost::Message as _;
 
 #[allow(clippy::disallowed_methods)] // how cargo tells a build script where to write
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["inference", "auth", "ratelimit", "cache", "adapter", "status"]
-        .map(|area| format!("penstock/{area}/v1/{area}.proto"));
+    let areas = ["inference", "auth", "ratelimit", "cache", "adapter", "status"];
+    let mut files: Vec<_> = areas.map(|area| format!("penstock/{area}/v1/{area}.proto")).into();
+    files
+        .extend(["penstock/inference/v1/stored.proto", "penstock/cache/v1/objects.proto"].map(str::to_owned));
     println!("cargo:rerun-if-changed=penstock");
     let descriptors = protox::compile(files, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join("penstock.bin");
     fs::write(out, descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".penstock.cache.v1.EntryKey.fingerprint")
+        .bytes(".penstock.cache.v1.Object.content")
         // Messages that carry secrets must not be printable: see `secrets.rs`.
         .skip_debug(
             ["AuthenticateRequest", "CreateResponse", "RotateResponse"]
                 .map(|m| format!("penstock.auth.v1.{m}")),
         )
+        // Nor those that are prompts and answers and nothing else.
+        .skip_debug(["penstock.cache.v1.Object", "penstock.inference.v1.StoredCompletion"])
         .compile_fds(descriptors)?;
     Ok(())
 }

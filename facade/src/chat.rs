@@ -4,3 +4,4 @@
 pub(crate) mod answer;
 pub(crate) mod chunk;
 pub(crate) mod request;
+pub(crate) mod stored;

@@ -15,6 +15,7 @@ mod metrics;
 mod models;
 mod passthrough;
 mod problem;
+mod stored;
 mod stream;
 
 use std::{fmt, sync::Arc};
@@ -29,7 +30,9 @@ use axum::{
 };
 pub use config::Config;
 use penstock_chassis::{Channel, Chassis, Health, MESSAGE_MAX_BYTES};
-use penstock_proto::inference::v1::inference_client::InferenceClient;
+use penstock_proto::inference::v1::{
+    inference_client::InferenceClient, stored_completions_client::StoredCompletionsClient,
+};
 
 use crate::{
     edge::EdgeLayer,
@@ -49,6 +52,7 @@ const ABOUT: &str = concat!(
 struct App {
     config: Config,
     router: InferenceClient<Channel>,
+    stored: StoredCompletionsClient<Channel>,
     passthrough: Passthrough,
     health: Health,
     metrics: Metrics,
@@ -69,9 +73,11 @@ pub fn start(
     chassis: &Chassis,
 ) -> Router {
     let app = app(config, router, passthrough, chassis);
-    let [chat, models, model, health, live, ready, root] = ROUTES;
+    let [chat, stored, messages, models, model, health, live, ready, root] = ROUTES;
     Router::new()
-        .route(chat, post(completions::create))
+        .route(chat, post(completions::create).get(stored::list))
+        .route(stored, get(stored::get).post(stored::update).delete(stored::delete))
+        .route(messages, get(stored::messages))
         .route(models, get(models::list))
         .route(model, get(models::get))
         .route(health, get(health::overview))
@@ -92,6 +98,7 @@ fn app(
 ) -> Arc<App> {
     Arc::new(App {
         config,
+        stored: StoredCompletionsClient::new(router.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES),
         router: InferenceClient::new(router).max_decoding_message_size(MESSAGE_MAX_BYTES),
         passthrough: Passthrough::new(passthrough),
         health: chassis.health.clone(),

@@ -7,8 +7,10 @@ use prometheus_client::{
 };
 
 /// The routes that exist, as axum writes them.
-pub(crate) const ROUTES: [&str; 7] = [
+pub(crate) const ROUTES: [&str; 9] = [
     "/v1/chat/completions",
+    "/v1/chat/completions/{id}",
+    "/v1/chat/completions/{id}/messages",
     "/v1/models",
     "/v1/models/{*id}",
     "/health",

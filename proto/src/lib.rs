@@ -6,8 +6,10 @@ pub mod error;
 pub mod fingerprint;
 pub mod limits;
 pub mod metadata;
+pub mod pieces;
 pub mod reason;
 mod secrets;
+pub mod stored;
 pub mod validate;
 
 pub use error::{Error, Violation};

@@ -1,8 +1,12 @@
-//! `Debug` of the messages that carry a secret: it never shows the secret.
+//! `Debug` of the messages that carry a secret, or that are what a caller asked to keep: it never shows that.
 
 use std::fmt;
 
-use crate::auth::v1::{AuthenticateRequest, CreateResponse, RotateResponse};
+use crate::{
+    auth::v1::{AuthenticateRequest, CreateResponse, RotateResponse},
+    cache::v1::Object,
+    inference::v1::StoredCompletion,
+};
 
 impl fmt::Debug for AuthenticateRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,9 +26,32 @@ impl fmt::Debug for RotateResponse {
     }
 }
 
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object").field("id", &self.id).field("created", &self.created).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StoredCompletion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut printed = f.debug_struct("StoredCompletion");
+        printed.field("id", &self.id).field("created", &self.created).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inference::v1::{GenerateRequest, Metadata, MetadataPair};
+
+    fn object(value: &str) -> Object {
+        let pairs = vec![MetadataPair { key: "k".into(), value: value.into() }];
+        Object { metadata: Some(Metadata { pairs }), ..Object::default() }
+    }
+
+    fn request(user: String) -> GenerateRequest {
+        GenerateRequest { user: Some(user), ..GenerateRequest::default() }
+    }
 
     #[test]
     fn no_secret_is_printed() {
@@ -32,7 +59,12 @@ mod tests {
         let printed = [
             format!("{:?}", AuthenticateRequest { credential: secret.clone() }),
             format!("{:?}", CreateResponse { key: None, secret: secret.clone() }),
-            format!("{:?}", RotateResponse { key: None, secret }),
+            format!("{:?}", RotateResponse { key: None, secret: secret.clone() }),
+            format!("{:?}", Object { content: secret.clone().into(), ..object(&secret) }),
+            format!(
+                "{:?}",
+                StoredCompletion { request: Some(request(secret)), ..StoredCompletion::default() }
+            ),
         ];
         assert!(printed.iter().all(|text| !text.contains("canary")), "{printed:?}");
     }

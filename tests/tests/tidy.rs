@@ -71,7 +71,7 @@ fn libraries_have_one_owner() {
         ("opentelemetry", &["penstock-chassis"]),
         ("opentelemetry_sdk", &["penstock-chassis"]),
         ("opentelemetry-otlp", &["penstock-chassis"]),
-        ("redb", &["penstock-auth"]),
+        ("redb", &["penstock-auth", "penstock-cache"]),
         ("toml", &["penstock-chassis"]),
         ("clap", &["penstock"]),
     ];

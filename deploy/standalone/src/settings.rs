@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// Address to listen on, such as 127.0.0.1:4000
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Where the key store is (default: penstock-data)
+    /// Where the keys and the stored completions are (default: penstock-data)
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
 }
@@ -62,7 +62,9 @@ impl Options {
             document.set("--listen", &[listener, "listen"], address);
         }
         if let Some(directory) = &self.data_dir {
-            document.set("--data-dir", &["auth", "data_dir"], directory);
+            for service in ["auth", "cache"] {
+                document.set("--data-dir", &[service, "data_dir"], directory);
+            }
         }
         Settings::read(document)
     }
@@ -119,7 +121,7 @@ impl Settings {
 
         let mut section = document.section("cache");
         let listen_cache = ServerConfig::read(&mut section, 4004, 9404);
-        let cache = (listen_cache, penstock_cache::Config::read(&mut section));
+        let cache = (listen_cache, penstock_cache::Config::read(&mut section, &auth.1.data_dir));
         drop(section);
 
         document.finish()?;

@@ -13,6 +13,7 @@ use crate::{banner, settings::Settings};
 const HEALTH: &str = "grpc.health.v1.Health";
 const STATUS: &str = "penstock.status.v1.Status";
 const INFERENCE: &str = "penstock.inference.v1.Inference";
+const STORED: &str = "penstock.inference.v1.StoredCompletions";
 const KEYS: &str = "penstock.auth.v1.Keys";
 const REFLECTION: [&str; 2] =
     ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
@@ -28,7 +29,7 @@ pub(crate) enum Service {
     Auth,
     /// Token buckets
     RateLimiter,
-    /// Whole answers by the exact request
+    /// Whole answers by the exact request, and the stored ones
     Cache,
     /// Speaks to engines
     InferenceAdapter,
@@ -62,11 +63,10 @@ impl Service {
     /// The gRPC services that it serves, health and the like apart.
     const fn serves(self) -> &'static [&'static str] {
         match self {
-            Service::Facade => &[INFERENCE],
-            Service::Router => &[INFERENCE],
+            Service::Facade | Service::Router => &[INFERENCE, STORED],
             Service::Auth => &["penstock.auth.v1.Auth", KEYS],
             Service::RateLimiter => &["penstock.ratelimit.v1.RateLimiter"],
-            Service::Cache => &["penstock.cache.v1.Cache"],
+            Service::Cache => &["penstock.cache.v1.Cache", "penstock.cache.v1.Objects"],
             Service::InferenceAdapter => &[INFERENCE, "penstock.adapter.v1.Deployments"],
         }
     }
@@ -92,7 +92,7 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
     let routes = penstock_rate_limiter::start(settings.rate_limiter.1, &of_limiter);
     let rate_limiter = in_process(Service::RateLimiter, routes, &of_limiter);
     let of_cache = chassis.beside();
-    let routes = penstock_cache::start(settings.cache.1, &of_cache);
+    let routes = penstock_cache::start(settings.cache.1, &of_cache).await?;
     let cache = in_process(Service::Cache, routes, &of_cache);
     let of_adapter = chassis.beside();
     let routes = penstock_inference_adapter::start(settings.inference_adapter.1, &of_adapter).await?;
@@ -152,7 +152,7 @@ pub(crate) async fn serve(service: Service, settings: Settings) -> anyhow::Resul
         Service::Cache => {
             let (listen, config) = settings.cache;
             let listener = listen_for(service, &listen, &process).await?;
-            let routes = penstock_cache::start(config, &chassis);
+            let routes = penstock_cache::start(config, &chassis).await?;
             serve_grpc(&process, service, listener, routes, &chassis)?;
         }
         Service::InferenceAdapter => {
@@ -203,7 +203,7 @@ fn serve_grpc(
     Ok(())
 }
 
-/// Serves the facade. Its port takes gRPC as well: `Inference` goes to the router, `others` where they say.
+/// Serves the facade. Its port takes gRPC as well: what the router serves goes there, `others` where they say.
 fn serve_facade(
     process: &Process,
     listener: TcpListener,
@@ -214,12 +214,12 @@ fn serve_facade(
 ) -> anyhow::Result<()> {
     chassis.health.watch_channel("router", true, Duration::ZERO, &router, &chassis.tasks);
     let listed: Vec<_> =
-        [INFERENCE, HEALTH, STATUS].into_iter().chain(others.iter().map(|(name, _)| *name)).collect();
+        [INFERENCE, STORED, HEALTH, STATUS].into_iter().chain(others.iter().map(|(name, _)| *name)).collect();
     Service::Facade.serves().iter().for_each(|name| chassis.health.serves(*name));
     let own = with_reflection(chassis.health.add_to(Routes::default()), &listed)?;
     let own = Channel::local(own, chassis);
     let mut passed = others;
-    passed.push((INFERENCE, router.clone()));
+    passed.extend([INFERENCE, STORED].map(|name| (name, router.clone())));
     passed.extend([HEALTH, STATUS].into_iter().chain(REFLECTION).map(|name| (name, own.clone())));
     process.serve(listener, penstock_facade::start(config, router, passed, chassis));
     Ok(())

@@ -106,7 +106,9 @@ fn settings(file: Option<&str>) -> Vec<String> {
             "rate_limiter" => {
                 format!("{:?}", penstock_rate_limiter::Config::read(&mut section, &mut document))
             }
-            "cache" => format!("{:?}", penstock_cache::Config::read(&mut section)),
+            "cache" => {
+                format!("{:?}", penstock_cache::Config::read(&mut section, Path::new("penstock-data")))
+            }
             _ => String::new(),
         });
     }

@@ -4,13 +4,20 @@ use bytes::{BufMut as _, BytesMut};
 use penstock_proto::inference::v1::{Choice, Delta, GenerateChunk, ToolCall};
 
 use super::chunk::{
-    CALL, MESSAGE, write_custom, write_end_of_choice, write_function, write_head, write_usage,
+    CALL, CHUNK, MESSAGE, write_custom, write_end_of_choice, write_function, write_head, write_usage,
 };
 use crate::json::write::{comma, extensions, key, nullable, optional, value};
 
 /// Writes the one chunk that holds the whole answer.
 pub(crate) fn write(chunk: &GenerateChunk, out: &mut BytesMut) {
     out.put_u8(b'{');
+    write_members(chunk, &[], out);
+    out.put_u8(b'}');
+}
+
+/// Writes the members of a whole answer. `beside`: what is written beside them, so that an engine's own members
+/// of these names do not come twice.
+pub(super) fn write_members(chunk: &GenerateChunk, beside: &[&str], out: &mut BytesMut) {
     write_head(chunk, "\"chat.completion\"", out);
     key(out, "\"choices\":[");
     for choice in &chunk.choices {
@@ -22,9 +29,8 @@ pub(crate) fn write(chunk: &GenerateChunk, out: &mut BytesMut) {
         Some(usage) => write_usage(usage, out),
         None => out.put_slice(b"null"),
     }
-    let ours = ["id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"];
-    extensions(out, &chunk.extensions, &ours);
-    out.put_u8(b'}');
+    let others = chunk.extensions.iter().filter(|other| !beside.contains(&other.name.as_str()));
+    extensions(out, others, &CHUNK);
 }
 
 /// Whether the chunk is a whole answer: it has choices, and each is finished.
@@ -69,7 +75,7 @@ fn write_message(message: &Delta, out: &mut BytesMut) {
 }
 
 /// Writes a whole call: no index, which only fragments have.
-fn write_call(call: &ToolCall, out: &mut BytesMut) {
+pub(super) fn write_call(call: &ToolCall, out: &mut BytesMut) {
     out.put_u8(b'{');
     optional(out, "\"id\":", call.id.as_deref());
     let kind = call.r#type.as_deref().or(call.function.is_some().then_some("function"));

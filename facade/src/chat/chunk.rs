@@ -15,7 +15,7 @@ pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
 const CHOICES_MAX: i64 = 128;
 
 /// Members of a chunk that are written anyway: an engine's own must not come twice.
-const CHUNK: [&str; 8] =
+pub(super) const CHUNK: [&str; 8] =
     ["id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"];
 
 /// Likewise of a message or a delta, and of a tool call.

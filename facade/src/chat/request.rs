@@ -273,7 +273,7 @@ impl<'de> Visitor<'de> for Texts {
 }
 
 /// Metadata: an object whose values are strings.
-struct Pairs;
+pub(crate) struct Pairs;
 
 impl<'de> DeserializeSeed<'de> for Pairs {
     type Value = Option<Metadata>;

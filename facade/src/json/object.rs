@@ -182,6 +182,17 @@ impl<'de, T: Object> Visitor<'de> for One<T> {
     }
 }
 
+/// Reads a value and says that it was given, even if it was `null`.
+pub(crate) struct Given<S>(pub(crate) S);
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Given<S> {
+    type Value = Option<S::Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        self.0.deserialize(deserializer).map(Some)
+    }
+}
+
 /// Reads a list of messages; an empty one from `null`.
 pub(crate) struct List<T>(PhantomData<T>);
 

@@ -52,7 +52,11 @@ pub(crate) fn optional(out: &mut BytesMut, name: &'static str, value: Option<&st
 }
 
 /// The members that the contract does not name, less `ours`: those that are written anyway.
-pub(crate) fn extensions(out: &mut BytesMut, extensions: &[Extension], ours: &[&str]) {
+pub(crate) fn extensions<'a>(
+    out: &mut BytesMut,
+    extensions: impl IntoIterator<Item = &'a Extension>,
+    ours: &[&str],
+) {
     for extension in extensions {
         if !ours.contains(&extension.name.as_str()) {
             comma(out);

@@ -1,27 +1,39 @@
-//! The cache: whole answers by the exact request, in memory, for a bounded time. Invariants: no tenant ever
-//! finds another's answer; an answer that is not whole is never kept; memory is bounded. It makes no keys and
-//! decides on no policy: the router says what is looked up and stored.
+//! The cache: whole answers by the exact request, in memory, for a bounded time; and beside it, in a file, the
+//! objects that callers asked to keep. Invariants: no tenant ever finds what is another's; an answer that is not
+//! whole is never cached; memory and file are bounded. It makes no keys and decides on no policy: the router says
+//! what is looked up, stored and kept.
 
 mod config;
 mod error;
 mod metrics;
+mod objects;
 mod service;
 mod store;
 
 use std::{sync::Arc, time::Duration};
 
 use penstock_chassis::{Chassis, MESSAGE_MAX_BYTES};
-use penstock_proto::cache::v1::cache_server::CacheServer;
+use penstock_proto::cache::v1::{cache_server::CacheServer, objects_server::ObjectsServer};
+use prometheus_client::metrics::counter::Counter;
 use tonic::service::Routes;
 
-pub use crate::config::Config;
-use crate::{metrics::Counts, service::Service, store::Store};
+pub use crate::{config::Config, error::Error};
+use crate::{
+    metrics::Counts,
+    objects::{EmbeddedObjectStore, Measures, Medium, ObjectStore, ObjectsService, clock},
+    service::Service,
+    store::Store,
+};
 
 /// Pause between sweeps: calls sweep too, so this is for what is left when nobody calls any more.
 const SWEEP_PAUSE: Duration = Duration::from_secs(10);
 
 /// The cache's gRPC routes. Sweeps in the background until the process stops.
-pub fn start(config: Config, chassis: &Chassis) -> Routes {
+///
+/// # Errors
+/// The store of objects cannot be used; the error says why and what to do.
+pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
+    let objects = start_objects(&config, chassis).await?;
     let counts = Counts::default();
     let evictions = counts.evictions.clone();
     let store = Arc::new(Store::new(config.bounds, move || {
@@ -40,5 +52,30 @@ pub fn start(config: Config, chassis: &Chassis) -> Routes {
     });
     let service = Service { store, counts, _component: component };
     // An answer beyond the configured bound is to be told `stored: false`, not a transport error.
-    Routes::new(CacheServer::new(service).max_decoding_message_size(MESSAGE_MAX_BYTES))
+    let routes = Routes::new(CacheServer::new(service).max_decoding_message_size(MESSAGE_MAX_BYTES));
+    Ok(routes.add_service(ObjectsServer::new(objects).max_decoding_message_size(MESSAGE_MAX_BYTES)))
+}
+
+async fn start_objects(config: &Config, chassis: &Chassis) -> Result<ObjectsService, Error> {
+    let (medium, bounds, evicted) = (config.objects.clone(), config.object_bounds, Counter::default());
+    if medium == Medium::Memory {
+        tracing::info!("objects are kept in memory: stored completions are gone when this process ends");
+    }
+    let component = chassis.health.component("cache/objects", false);
+    let counter = evicted.clone();
+    let opening = tokio::task::spawn_blocking(move || EmbeddedObjectStore::open(&medium, bounds, counter));
+    let store: Arc<dyn ObjectStore> = Arc::new(opening.await.unwrap_or(Err(Error::Cut))?);
+    let measures = Arc::new(Measures::register(&chassis.metrics, &store, evicted, component));
+    chassis.tasks.spawn("objects sweep", {
+        let (store, measures, stopping) =
+            (Arc::clone(&store), Arc::clone(&measures), chassis.tasks.stopping());
+        async move {
+            while stopping.run_until_cancelled(tokio::time::sleep(SWEEP_PAUSE)).await.is_some() {
+                if measures.note(store.sweep(clock()).await).is_ok() {
+                    measures.works();
+                }
+            }
+        }
+    });
+    Ok(ObjectsService { store, measures, clock })
 }

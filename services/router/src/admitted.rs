@@ -19,6 +19,7 @@ use crate::{
     cache_policy::Plan,
     merge::replay,
     registry::Candidate,
+    stored::Keep,
 };
 
 /// When to come back after a 503 that says nothing better.
@@ -35,6 +36,8 @@ pub(crate) struct Admitted {
     pub(crate) plan: Plan,
     /// The state of the limits, for the answer's headers.
     pub(crate) limits: Vec<LimitState>,
+    /// If the caller asked to store the answer.
+    pub(crate) keep: Option<Box<Keep>>,
     pub(crate) record: Record,
 }
 
@@ -45,7 +48,8 @@ impl Admitted {
             account.cache = HIT;
         }
         let model = Arc::clone(&self.model);
-        let messages = replay(answer, self.stream, self.include_usage);
+        // What is stored has its usage, whether the caller sees it or not.
+        let messages = replay(answer, self.stream, self.include_usage || self.keep.is_some());
         let mut response = self.answer(messages, None, false, &model, 0, HIT);
         insert(response.metadata_mut(), metadata::AGE, &age.to_string());
         response
@@ -69,9 +73,9 @@ impl Admitted {
                     account.fallbacks = failures;
                 }
                 // What a fallback said is not the answer of the model that was asked for.
-                let keep = self.plan.store && candidate.model == self.model;
+                let cached = self.plan.store && candidate.model == self.model;
                 let cache = if self.plan.look_up { MISS } else { BYPASS };
-                Ok(self.answer(held_back, Some(rest), keep, &candidate.model, failures, cache))
+                Ok(self.answer(held_back, Some(rest), cached, &candidate.model, failures, cache))
             }
             Err((error, failures)) => Err(self.refuse(error, failures)),
         }
@@ -81,13 +85,14 @@ impl Admitted {
         self,
         held_back: Vec<GenerateResponse>,
         rest: Option<Streaming<GenerateResponse>>,
-        keep: bool,
+        cached: bool,
         model: &str,
         fallbacks: usize,
         cache: &str,
     ) -> Response<Answer> {
         let hide_usage = self.stream && !self.include_usage;
-        let mut response = Response::new(Answer::new(held_back, rest, hide_usage, keep, self.record));
+        let mut response =
+            Response::new(Answer::new(held_back, rest, hide_usage, cached, self.keep, self.record));
         let head = response.metadata_mut();
         insert(head, metadata::MODEL, model);
         if fallbacks > 0 {

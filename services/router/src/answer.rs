@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use penstock_proto::{
@@ -14,7 +14,16 @@ use penstock_proto::{
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
-use crate::{accounting::Record, merge::Merge};
+use crate::{
+    accounting::Record,
+    merge::{Merge, Merged},
+    stored::{Keep, Storing},
+};
+
+/// Largest answer that is given to the cache, in bytes.
+const CACHED_MAX_BYTES: usize = 1 << 20;
+/// Largest answer that is put together to be stored, in bytes: the store has bounds of its own.
+const STORED_MAX_BYTES: usize = 32 << 20;
 
 /// An answer on its way.
 #[derive(Debug)]
@@ -26,8 +35,14 @@ pub(crate) struct Answer {
     /// Choices that began, and that ended: a bit each.
     began: u128,
     ended: u128,
-    /// Put together for the cache, if it may be kept.
+    /// Put together for the cache or the store, if it may be kept.
     merge: Option<Merge>,
+    /// Whether the cache may have it.
+    cached: bool,
+    /// What the caller asked to store it by.
+    keep: Option<Box<Keep>>,
+    /// Its end is held back until it is stored.
+    storing: Option<Storing>,
     over: bool,
     record: Record,
 }
@@ -37,17 +52,33 @@ impl Answer {
         held_back: Vec<GenerateResponse>,
         rest: Option<Streaming<GenerateResponse>>,
         hide_usage: bool,
-        keep: bool,
+        cached: bool,
+        keep: Option<Box<Keep>>,
         record: Record,
     ) -> Self {
-        let merge = keep.then(Merge::default);
-        Self { held_back: held_back.into(), rest, hide_usage, began: 0, ended: 0, merge, over: false, record }
+        let max_bytes = if keep.is_some() { STORED_MAX_BYTES } else { CACHED_MAX_BYTES };
+        Self {
+            held_back: held_back.into(),
+            rest,
+            hide_usage,
+            began: 0,
+            ended: 0,
+            merge: (cached || keep.is_some()).then(|| Merge::new(max_bytes)),
+            cached,
+            keep,
+            storing: None,
+            over: false,
+            record,
+        }
     }
 
     /// Measures a message and takes out what the caller did not ask for. False: nothing of it is left.
     fn pass(&mut self, message: &mut GenerateResponse) -> bool {
         for chunk in &mut message.chunks {
             self.measure(chunk);
+            if let Some(keep) = &self.keep {
+                keep.name(chunk);
+            }
             if let Some(merge) = &mut self.merge {
                 merge.push(chunk);
             }
@@ -94,11 +125,23 @@ impl Answer {
                 self.fail(Error::new(Reason::EngineCut, "the engine's answer ended before it was whole"))
             ));
         }
-        self.over = true;
+        let merged = self.merge.take().and_then(Merge::finish);
+        let fits = |merged: &Merged| merged.lossy.is_empty() && merged.bytes <= CACHED_MAX_BYTES;
+        let cached = self.cached && merged.as_ref().is_some_and(fits);
+        let mut of_cache = None;
+        match self.keep.take() {
+            Some(keep) => {
+                of_cache = merged.as_ref().filter(|_| cached).map(|merged| merged.answer.clone());
+                self.storing = keep.store(merged);
+            }
+            None if cached => of_cache = merged.map(|merged| merged.answer),
+            None => {}
+        }
         if let Some(account) = self.record.account() {
-            account.answer = self.merge.take().and_then(Merge::finish);
+            account.answer = of_cache;
             account.outcome = Some(Ok(()));
         }
+        self.over = self.storing.is_none();
         None
     }
 
@@ -117,13 +160,19 @@ impl Stream for Answer {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if this.over {
-            return Poll::Ready(None);
-        }
         loop {
+            if this.over {
+                return Poll::Ready(None);
+            }
+            if let Some(storing) = &mut this.storing {
+                ready!(Pin::new(storing).poll(cx));
+                this.storing = None;
+                this.over = true;
+                continue;
+            }
             let next = match (this.held_back.pop_front(), &mut this.rest) {
                 (Some(message), _) => Some(Ok(message)),
-                (None, Some(rest)) => std::task::ready!(Pin::new(rest).poll_next(cx)),
+                (None, Some(rest)) => ready!(Pin::new(rest).poll_next(cx)),
                 (None, None) => None,
             };
             match next {
@@ -136,7 +185,11 @@ impl Stream for Answer {
                     }
                 }
                 Some(Err(status)) => return Poll::Ready(Some(Err(this.fail(Error::from(&status))))),
-                None => return Poll::Ready(this.end()),
+                None => {
+                    if let Some(failed) = this.end() {
+                        return Poll::Ready(Some(failed));
+                    }
+                }
             }
         }
     }
@@ -168,7 +221,7 @@ mod tests {
             [vec![], vec![message(0, "a", None)], vec![message(0, "a", Some("stop")), message(1, "b", None)]]
         {
             let (record, mut records) = recorder();
-            let answer = Answer::new(messages, None, false, true, record);
+            let answer = Answer::new(messages, None, false, true, None, record);
             let last = answer.collect::<Vec<_>>().await.pop().unwrap().unwrap_err();
             assert_eq!(Error::from(&last).reason, Reason::EngineCut);
             let record = records.try_recv().unwrap().account;
@@ -181,7 +234,8 @@ mod tests {
     async fn usage_is_counted_and_hidden_unless_asked_for() {
         for (hide, seen) in [(true, 1), (false, 2)] {
             let (record, mut records) = recorder();
-            let answer = Answer::new(vec![message(0, "a", Some("stop")), usage()], None, hide, true, record);
+            let answer =
+                Answer::new(vec![message(0, "a", Some("stop")), usage()], None, hide, true, None, record);
             assert_eq!(answer.collect::<Vec<_>>().await.len(), seen);
             let record = records.try_recv().unwrap().account;
             assert_eq!(record.tokens(), 5);
@@ -193,7 +247,7 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_leaves_pays_for_what_it_got() {
         let (record, mut records) = recorder();
-        let mut answer = Answer::new(vec![message(0, "12345678", None)], None, false, true, record);
+        let mut answer = Answer::new(vec![message(0, "12345678", None)], None, false, true, None, record);
         answer.next().await.unwrap().unwrap();
         drop(answer);
         let record = records.try_recv().unwrap().account;

@@ -57,6 +57,8 @@ pub struct Config {
     pub limiter_timeout: Duration,
     /// How long the cache may take before it counts as a miss.
     pub cache_timeout: Duration,
+    /// How long storing an answer may hold back its end.
+    pub store_timeout: Duration,
     /// Tokens to reserve for the answer of a request that sets no maximum.
     pub default_completion_tokens: u64,
     /// Most deployments asked for one request.
@@ -122,7 +124,9 @@ impl Config {
             auth_timeout: section.duration("auth_timeout", milliseconds(2000), timeouts.clone()),
             // Side calls have small budgets: they must not cost more than they are worth.
             limiter_timeout: section.duration("limiter_timeout", milliseconds(500), timeouts.clone()),
-            cache_timeout: section.duration("cache_timeout", milliseconds(100), timeouts),
+            cache_timeout: section.duration("cache_timeout", milliseconds(100), timeouts.clone()),
+            // Some fsyncs on a busy disk, and a restart of the callee. What the caller has left bounds it, too.
+            store_timeout: section.duration("store_timeout", milliseconds(2000), timeouts),
             // A short answer: what is used beyond it is charged when it is known.
             default_completion_tokens: section.integer("default_completion_tokens", 256, 0..=1_000_000),
             // One deployment and three others: beyond that an answer would come too late anyway.

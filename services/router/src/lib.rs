@@ -16,14 +16,17 @@ mod needs;
 mod principals;
 mod registry;
 mod service;
+mod stored;
 
 pub use caps::Caps;
 pub use config::{CacheMode, Config, Endpoints, LimiterFailure};
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use penstock_chassis::{Channel, Chassis, MESSAGE_MAX_BYTES};
-use penstock_proto::inference::v1::inference_server::InferenceServer;
+use penstock_proto::inference::v1::{
+    inference_server::InferenceServer, stored_completions_server::StoredCompletionsServer,
+};
 use tonic::service::Routes;
 
 /// How long principals are remembered, by auth's default (`auth.memo_ttl`).
@@ -36,7 +39,7 @@ pub struct Channels {
     pub auth: Channel,
     /// Optional: what happens without it is configuration.
     pub rate_limiter: Channel,
-    /// Optional: without it every request goes to an engine.
+    /// Optional: without it every request goes to an engine, and nothing is stored.
     pub cache: Channel,
     /// Required: the engines are behind it.
     pub inference_adapter: Channel,
@@ -54,8 +57,10 @@ pub fn start(config: Config, channels: &Channels, chassis: &Chassis) -> Routes {
     ] {
         health.watch_channel(name, required, Duration::ZERO, channel, tasks);
     }
-    let router = service::Router::start(config, channels, chassis);
-    Routes::new(InferenceServer::new(router).max_decoding_message_size(MESSAGE_MAX_BYTES))
+    let router = Arc::new(service::Router::start(config, channels, chassis));
+    let stored = StoredCompletionsServer::from_arc(Arc::clone(&router));
+    Routes::new(InferenceServer::from_arc(router).max_decoding_message_size(MESSAGE_MAX_BYTES))
+        .add_service(stored)
 }
 
 #[cfg(test)]

@@ -1,117 +1,254 @@
-//! Puts a streamed answer together into the one chunk that the cache keeps, and takes that chunk apart again
-//! when it is asked for as a stream. What cannot be put together without loss is not kept.
+//! Puts a streamed answer together into the one chunk that is cached or stored, and takes that chunk apart again
+//! when it is asked for as a stream. What an engine adds of its own is joined where that can be; where it cannot,
+//! the last piece is kept and the loss is said.
 
-use penstock_proto::inference::v1::{Choice, Delta, FunctionCall, GenerateChunk, GenerateResponse, ToolCall};
+use std::collections::BTreeMap;
+
+use penstock_proto::{
+    inference::v1::{
+        Choice, CustomCall, Delta, Extension, FunctionCall, GenerateChunk, GenerateResponse, ToolCall,
+    },
+    pieces,
+};
 use prost::Message as _;
 
-/// Largest answer that is put together, in bytes: memory must not grow with an answer that is too large to keep.
-const ANSWER_MAX_BYTES: usize = 1 << 20;
-
-/// Most members of a chunk that are put together: engines send a handful.
+/// Most members beyond the contract, on each level: engines send a handful, and are not trusted to. Each is looked
+/// for among those before it, as choices and calls are.
 const EXTENSIONS_MAX: usize = 64;
+/// Most choices: a request has at most 128.
+const CHOICES_MAX: usize = 128;
+/// Most tool calls of a choice.
+const CALLS_MAX: usize = 1024;
 
 /// An answer that is being put together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Merge {
     answer: Option<GenerateChunk>,
+    /// Free-form JSON of each choice, joined at the end only: not anew with every piece.
+    pieces: BTreeMap<i64, Pieces>,
+    lossy: Vec<String>,
     bytes: usize,
-    lossy: bool,
+    max_bytes: usize,
+    /// It cannot be kept at all.
+    given_up: bool,
 }
 
+/// An answer that was put together.
+#[derive(Debug)]
+pub(crate) struct Merged {
+    pub(crate) answer: GenerateChunk,
+    /// Members of which only the last piece is there.
+    pub(crate) lossy: Vec<String>,
+    /// What the pieces took, at least what the answer takes.
+    pub(crate) bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Pieces {
+    logprobs: Vec<String>,
+    choice: Named,
+    delta: Named,
+}
+
+/// Pieces of members by name, in the order in which they came first.
+type Named = Vec<(String, Vec<String>)>;
+
 impl Merge {
-    /// Adds a chunk. Once the answer is too large, or would lose something, nothing more is kept.
+    /// Nothing yet. Beyond `max_bytes` nothing is kept: memory must not grow with an answer that is too large.
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self {
+            answer: None,
+            pieces: BTreeMap::new(),
+            lossy: Vec::new(),
+            bytes: 0,
+            max_bytes,
+            given_up: false,
+        }
+    }
+
+    /// Adds a chunk.
     pub(crate) fn push(&mut self, chunk: &GenerateChunk) {
-        if self.lossy {
+        if self.given_up {
             return;
         }
         self.bytes += chunk.encoded_len();
-        let fits = self.bytes <= ANSWER_MAX_BYTES;
-        let merged = match &mut self.answer {
-            None => {
-                self.answer = Some(chunk.clone());
-                true
-            }
-            Some(answer) => merge_chunk(answer, chunk).is_some(),
-        };
-        if !fits || !merged {
-            self.lossy = true;
+        if self.bytes > self.max_bytes || self.merge(chunk).is_none() {
+            self.given_up = true;
             self.answer = None;
+            self.pieces.clear();
         }
     }
 
-    /// The whole answer, if nothing of it was lost and every choice has ended.
-    pub(crate) fn finish(self) -> Option<GenerateChunk> {
+    /// The whole answer, if it could be kept and every choice has ended.
+    pub(crate) fn finish(mut self) -> Option<Merged> {
         let mut answer = self.answer?;
         answer.choices.sort_by_key(|choice| choice.index);
         let whole = !answer.choices.is_empty() && answer.choices.iter().all(|c| c.finish_reason.is_some());
-        whole.then_some(answer)
+        for choice in &mut answer.choices {
+            let pieces = self.pieces.remove(&choice.index).unwrap_or_default();
+            let logprobs = vec![("logprobs".to_owned(), pieces.logprobs)];
+            let logprobs = joined(logprobs, &mut self.lossy).pop().map(|extension| extension.json);
+            choice.logprobs_json = logprobs.filter(|json| json != "null");
+            choice.extensions = joined(pieces.choice, &mut self.lossy);
+            let delta = joined(pieces.delta, &mut self.lossy);
+            if !delta.is_empty() {
+                choice.delta.get_or_insert_default().extensions = delta;
+            }
+        }
+        whole.then_some(Merged { answer, lossy: self.lossy, bytes: self.bytes })
     }
-}
 
-/// `None`: something does not merge.
-fn merge_chunk(answer: &mut GenerateChunk, chunk: &GenerateChunk) -> Option<()> {
-    if chunk.usage.is_some() {
-        answer.usage.clone_from(&chunk.usage);
-    }
-    for extension in &chunk.extensions {
-        if let Some(known) = answer.extensions.iter_mut().find(|known| known.name == extension.name) {
+    /// `None`: there is too much of it.
+    fn merge(&mut self, chunk: &GenerateChunk) -> Option<()> {
+        let answer = self.answer.get_or_insert_with(|| GenerateChunk {
+            id: chunk.id.clone(),
+            created: chunk.created,
+            model: chunk.model.clone(),
+            ..GenerateChunk::default()
+        });
+        latest(&mut answer.usage, chunk.usage.as_ref());
+        latest(&mut answer.system_fingerprint, chunk.system_fingerprint.as_ref());
+        latest(&mut answer.service_tier, chunk.service_tier.as_ref());
+        for extension in &chunk.extensions {
             // The same word again (such as a provider's name), or a later measure of the same thing.
-            known.json.clone_from(&extension.json);
-        } else if answer.extensions.len() < EXTENSIONS_MAX {
-            answer.extensions.push(extension.clone());
-        } else {
-            // An engine is not trusted to send only so many.
-            return None;
+            replace(&mut answer.extensions, extension)?;
         }
-    }
-    for choice in &chunk.choices {
-        match answer.choices.iter_mut().find(|known| known.index == choice.index) {
-            Some(known) => merge_choice(known, choice)?,
-            None => answer.choices.push(choice.clone()),
+        for choice in &chunk.choices {
+            let full = answer.choices.len() == CHOICES_MAX;
+            let known = match answer.choices.iter_mut().position(|known| known.index == choice.index) {
+                Some(position) => answer.choices.get_mut(position)?,
+                None if full => return None,
+                None => {
+                    answer.choices.push(Choice { index: choice.index, ..Choice::default() });
+                    answer.choices.last_mut()?
+                }
+            };
+            let pieces = self.pieces.entry(choice.index).or_default();
+            merge_choice(known, pieces, choice, &mut self.lossy)?;
         }
+        Some(())
     }
-    Some(())
 }
 
-fn merge_choice(known: &mut Choice, choice: &Choice) -> Option<()> {
-    if choice.logprobs_json.is_some() || !choice.extensions.is_empty() {
-        return None;
-    }
-    if choice.finish_reason.is_some() {
-        known.finish_reason.clone_from(&choice.finish_reason);
-    }
+fn merge_choice(
+    known: &mut Choice,
+    pieces: &mut Pieces,
+    choice: &Choice,
+    lossy: &mut Vec<String>,
+) -> Option<()> {
+    latest(&mut known.finish_reason, choice.finish_reason.as_ref());
+    pieces.logprobs.extend(choice.logprobs_json.clone());
+    collect(&mut pieces.choice, &choice.extensions)?;
     let Some(delta) = &choice.delta else { return Some(()) };
+    collect(&mut pieces.delta, &delta.extensions)?;
     let known = known.delta.get_or_insert_default();
-    if !delta.extensions.is_empty() {
-        return None;
-    }
+    first(&mut known.role, delta.role.as_ref());
     append(&mut known.content, delta.content.as_deref());
     append(&mut known.refusal, delta.refusal.as_deref());
     append(&mut known.reasoning, delta.reasoning.as_deref());
-    delta.tool_calls.iter().try_for_each(|call| merge_tool_call(&mut known.tool_calls, call))
+    merge_function(&mut known.function_call, delta.function_call.as_ref(), lossy)?;
+    delta.tool_calls.iter().try_for_each(|call| merge_tool_call(&mut known.tool_calls, call, lossy))
 }
 
-fn merge_tool_call(known: &mut Vec<ToolCall>, call: &ToolCall) -> Option<()> {
+fn merge_tool_call(known: &mut Vec<ToolCall>, call: &ToolCall, lossy: &mut Vec<String>) -> Option<()> {
+    let full = known.len() == CALLS_MAX;
     let Some(same) = known.iter_mut().find(|known| known.index == call.index && call.index.is_some()) else {
         known.push(call.clone());
-        return Some(());
+        return (!full).then_some(());
     };
-    let extended = !call.extensions.is_empty()
-        || call.function.as_ref().is_some_and(|function| !function.extensions.is_empty());
-    if extended {
-        return None;
-    }
-    if let Some(FunctionCall { name, arguments, .. }) = &call.function {
-        let function = same.function.get_or_insert_default();
-        append(&mut function.name, name.as_deref());
-        append(&mut function.arguments, arguments.as_deref());
-    }
-    Some(())
+    first(&mut same.id, call.id.as_ref());
+    first(&mut same.r#type, call.r#type.as_ref());
+    replace_all(&mut same.extensions, &call.extensions, lossy)?;
+    merge_function(&mut same.function, call.function.as_ref(), lossy)?;
+    let Some(CustomCall { name, input, extensions }) = &call.custom else { return Some(()) };
+    let custom = same.custom.get_or_insert_default();
+    append(&mut custom.name, name.as_deref());
+    append(&mut custom.input, input.as_deref());
+    replace_all(&mut custom.extensions, extensions, lossy)
+}
+
+fn merge_function(
+    known: &mut Option<FunctionCall>,
+    call: Option<&FunctionCall>,
+    lossy: &mut Vec<String>,
+) -> Option<()> {
+    let Some(FunctionCall { name, arguments, extensions }) = call else { return Some(()) };
+    let function = known.get_or_insert_default();
+    append(&mut function.name, name.as_deref());
+    append(&mut function.arguments, arguments.as_deref());
+    replace_all(&mut function.extensions, extensions, lossy)
 }
 
 fn append(known: &mut Option<String>, more: Option<&str>) {
     if let Some(more) = more {
         known.get_or_insert_default().push_str(more);
+    }
+}
+
+fn first<T: Clone>(known: &mut Option<T>, more: Option<&T>) {
+    if known.is_none() {
+        *known = more.cloned();
+    }
+}
+
+fn latest<T: Clone>(known: &mut Option<T>, more: Option<&T>) {
+    if more.is_some() {
+        *known = more.cloned();
+    }
+}
+
+/// Keeps a member in place of the one with its name; `Some(true)`: that one was another.
+fn replace(known: &mut Vec<Extension>, extension: &Extension) -> Option<bool> {
+    if let Some(same) = known.iter_mut().find(|known| known.name == extension.name) {
+        let other = same.json != extension.json;
+        same.json.clone_from(&extension.json);
+        return Some(other);
+    }
+    if known.len() == EXTENSIONS_MAX {
+        return None;
+    }
+    known.push(extension.clone());
+    Some(false)
+}
+
+fn replace_all(known: &mut Vec<Extension>, more: &[Extension], lossy: &mut Vec<String>) -> Option<()> {
+    for extension in more {
+        if replace(known, extension)? {
+            note(lossy, &extension.name);
+        }
+    }
+    Some(())
+}
+
+fn collect(named: &mut Named, extensions: &[Extension]) -> Option<()> {
+    for Extension { name, json } in extensions {
+        let full = named.len() == EXTENSIONS_MAX;
+        match named.iter_mut().find(|(known, _)| known == name) {
+            Some((_, pieces)) => pieces.push(json.clone()),
+            None if full => return None,
+            None => named.push((name.clone(), vec![json.clone()])),
+        }
+    }
+    Some(())
+}
+
+fn joined(named: Named, lossy: &mut Vec<String>) -> Vec<Extension> {
+    let mut extensions = Vec::with_capacity(named.len());
+    for (name, mut pieces) in named {
+        let whole = pieces::join(pieces.iter().map(String::as_str));
+        if whole.is_none() && !pieces.is_empty() {
+            note(lossy, &name);
+        }
+        if let Some(json) = whole.or_else(|| pieces.pop()) {
+            extensions.push(Extension { name, json });
+        }
+    }
+    extensions
+}
+
+fn note(lossy: &mut Vec<String>, name: &str) {
+    if !lossy.iter().any(|known| known == name) {
+        lossy.push(name.to_owned());
     }
 }
 
@@ -140,7 +277,7 @@ pub(crate) fn replay(answer: &GenerateChunk, stream: bool, include_usage: bool) 
 
 #[cfg(test)]
 mod tests {
-    use penstock_proto::inference::v1::{Extension, Usage};
+    use penstock_proto::inference::v1::Usage;
     use proptest::prelude::*;
 
     use super::*;
@@ -152,10 +289,20 @@ mod tests {
         GenerateChunk { id: "id".into(), choices: vec![choice], ..GenerateChunk::default() }
     }
 
-    fn merged(chunks: &[GenerateChunk]) -> Option<GenerateChunk> {
-        let mut merge = Merge::default();
+    const MAX_BYTES: usize = 1 << 20;
+
+    fn put_together(chunks: &[GenerateChunk]) -> Option<Merged> {
+        let mut merge = Merge::new(MAX_BYTES);
         chunks.iter().for_each(|chunk| merge.push(chunk));
         merge.finish()
+    }
+
+    fn merged(chunks: &[GenerateChunk]) -> Option<GenerateChunk> {
+        put_together(chunks).map(|merged| merged.answer)
+    }
+
+    fn extension(name: &str, json: &str) -> Extension {
+        Extension { name: name.into(), json: json.into() }
     }
 
     fn contents(answer: &GenerateChunk) -> Vec<String> {
@@ -211,13 +358,92 @@ mod tests {
     }
 
     #[test]
-    fn what_would_lose_something_or_is_too_large_is_not_kept() {
-        let mut extended = piece(0, "b", Some("stop"));
-        extended.choices[0].extensions.push(Extension { name: "x".into(), json: "1".into() });
-        assert_eq!(merged(&[piece(0, "a", None), extended.clone()]), None);
-        assert!(merged(&[extended]).is_some(), "a single chunk loses nothing");
-        let large = piece(0, &"x".repeat(ANSWER_MAX_BYTES), Some("stop"));
+    fn what_an_engine_adds_is_joined_or_said_to_be_lost() {
+        let with = |content, finish, extensions: &[Extension], of_delta: &[Extension], logprobs: &str| {
+            let mut chunk = piece(0, content, finish);
+            chunk.choices[0].extensions = extensions.to_vec();
+            chunk.choices[0].delta.as_mut().unwrap().extensions = of_delta.to_vec();
+            chunk.choices[0].logprobs_json = Some(logprobs.to_owned());
+            chunk
+        };
+        let start =
+            with("a", None, &[extension("ids", "[1]"), extension("stop", "null")], &[], r#"{"content":[1]}"#);
+        let end = with(
+            "b",
+            Some("stop"),
+            &[extension("ids", "[2,3]"), extension("stop", "7")],
+            &[extension("notes", "[\"x\"]")],
+            r#"{"content":[2]}"#,
+        );
+        let Merged { answer, lossy, .. } = put_together(&[start.clone(), end.clone()]).unwrap();
+        let choice = &answer.choices[0];
+        assert_eq!(choice.extensions, [extension("ids", "[1,2,3]"), extension("stop", "7")]);
+        assert_eq!(choice.delta.as_ref().unwrap().extensions, [extension("notes", "[\"x\"]")]);
+        assert_eq!(choice.logprobs_json.as_deref(), Some(r#"{"content":[1,2]}"#));
+        assert!(lossy.is_empty());
+        assert_eq!(merged(std::slice::from_ref(&end)).unwrap(), end, "a single chunk stays as it is");
+
+        let other = with("c", None, &[extension("stop", "8")], &[], "null");
+        let Merged { answer, lossy, .. } = put_together(&[start, end, other]).unwrap();
+        assert_eq!(answer.choices[0].extensions[1], extension("stop", "8"), "the last one");
+        assert_eq!(lossy, ["stop"]);
+    }
+
+    #[test]
+    fn function_calls_and_custom_calls_are_joined_too() {
+        let with = |delta| GenerateChunk {
+            choices: vec![Choice { delta: Some(delta), ..Choice::default() }],
+            ..GenerateChunk::default()
+        };
+        let function = |name: Option<&str>, arguments: &str| {
+            let (name, arguments) = (name.map(str::to_owned), Some(arguments.to_owned()));
+            with(Delta {
+                function_call: Some(FunctionCall { name, arguments, ..FunctionCall::default() }),
+                ..Delta::default()
+            })
+        };
+        let custom = |id: Option<&str>, input: &str| {
+            let custom = Some(CustomCall { input: Some(input.to_owned()), ..CustomCall::default() });
+            let call = ToolCall { index: Some(0), id: id.map(str::to_owned), custom, ..ToolCall::default() };
+            with(Delta { tool_calls: vec![call], ..Delta::default() })
+        };
+        let chunks = [
+            with(Delta { role: Some("assistant".into()), ..Delta::default() }),
+            function(Some("f"), "{"),
+            custom(Some("c"), "a"),
+            function(None, "}"),
+            custom(None, "b"),
+            piece(0, "", Some("stop")),
+        ];
+        let delta = merged(&chunks).unwrap().choices.remove(0).delta.unwrap();
+        let call = delta.function_call.unwrap();
+        assert_eq!((call.name.as_deref(), call.arguments.as_deref()), (Some("f"), Some("{}")));
+        let call = &delta.tool_calls[0];
+        assert_eq!(
+            (call.id.as_deref(), call.custom.as_ref().unwrap().input.as_deref()),
+            (Some("c"), Some("ab"))
+        );
+        assert_eq!(delta.role.as_deref(), Some("assistant"));
+    }
+
+    /// G8: an engine is not trusted to end.
+    #[test]
+    fn what_is_too_large_or_too_much_is_not_kept() {
+        let large = piece(0, &"x".repeat(MAX_BYTES), Some("stop"));
         assert_eq!(merged(&[large]), None);
+        let many: Vec<_> = (0..=EXTENSIONS_MAX).map(|n| extension(&n.to_string(), "1")).collect();
+        let mut chunk = piece(0, "a", Some("stop"));
+        chunk.extensions = many.clone();
+        assert_eq!(merged(&[chunk]), None);
+        let mut chunk = piece(0, "a", Some("stop"));
+        chunk.choices[0].extensions = many;
+        assert_eq!(merged(&[chunk]), None);
+        let choices: Vec<_> = (0..=CHOICES_MAX as i64).map(|index| piece(index, "a", Some("stop"))).collect();
+        assert_eq!(merged(&choices), None);
+        assert_eq!(merged(&choices[1..]).unwrap().choices.len(), CHOICES_MAX);
+        let mut chunk = piece(0, "a", Some("stop"));
+        chunk.choices[0].delta.as_mut().unwrap().tool_calls = vec![ToolCall::default(); CALLS_MAX + 1];
+        assert_eq!(merged(&[chunk]), None);
     }
 
     proptest! {

@@ -36,12 +36,13 @@ use crate::{
     needs::Needs,
     principals::{Principals, may_use},
     registry::{Candidate, Model, Registry},
+    stored::Keeper,
 };
 
 /// Scope of a key that may call models.
 const INFERENCE: &str = "inference";
 /// When to come back after a 503 that says nothing better.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The router.
 #[derive(Debug)]
@@ -53,6 +54,7 @@ pub(crate) struct Router {
     cache: CacheClient<Channel>,
     adapter: InferenceClient<Channel>,
     accounting: Accounting,
+    pub(crate) keeper: Keeper,
     unlimited: Counter,
     since: i64,
 }
@@ -73,13 +75,14 @@ impl Router {
             adapter: InferenceClient::new(channels.inference_adapter.clone())
                 .max_decoding_message_size(MESSAGE_MAX_BYTES),
             accounting: Accounting::start(&channels.rate_limiter, &channels.cache, chassis),
+            keeper: Keeper::new(&channels.cache, config.store_timeout, chassis),
             unlimited,
             since: i64::try_from(since).unwrap_or_default(),
             config,
         }
     }
 
-    async fn principal(
+    pub(crate) async fn principal(
         &self,
         context: &CallContext,
         metadata: &MetadataMap,
@@ -162,7 +165,8 @@ impl Router {
         let options = request.stream_options.as_ref();
         let include_usage = options.and_then(|options| options.include_usage).unwrap_or(false);
         let stream = request.stream;
-        let admitted = Admitted { context, model, stream, include_usage, plan, limits, record };
+        let keep = self.keeper.keep(&context, &principal, &request);
+        let admitted = Admitted { context, model, stream, include_usage, plan, limits, keep, record };
         match found {
             Some(Entry { answer: Some(answer), age }) => {
                 Ok(admitted.replay(&answer, age.map_or(0, |age| age.seconds)))
@@ -223,6 +227,11 @@ impl Router {
                 None
             }
         }
+    }
+
+    /// The registered name of a model, of one that is not known the name itself.
+    pub(crate) fn model_name(&self, asked: String) -> String {
+        self.registry.load().resolve(&asked).map_or(asked, |model| model.name.to_string())
     }
 
     fn list(&self, principal: &Principal) -> Vec<ModelMessage> {

@@ -60,10 +60,12 @@ impl Service {
     pub fn grpc_names(self) -> &'static [&'static str] {
         match self {
             Service::Facade => &[],
-            Service::Router => &["penstock.inference.v1.Inference"],
+            Service::Router => {
+                &["penstock.inference.v1.Inference", "penstock.inference.v1.StoredCompletions"]
+            }
             Service::Auth => &["penstock.auth.v1.Auth", "penstock.auth.v1.Keys"],
             Service::RateLimiter => &["penstock.ratelimit.v1.RateLimiter"],
-            Service::Cache => &["penstock.cache.v1.Cache"],
+            Service::Cache => &["penstock.cache.v1.Cache", "penstock.cache.v1.Objects"],
             Service::InferenceAdapter => {
                 &["penstock.inference.v1.Inference", "penstock.adapter.v1.Deployments"]
             }

@@ -30,6 +30,7 @@ mod probe;
 mod python;
 mod recovery;
 mod refusals;
+mod stored;
 mod streams;
 mod validation;
 mod zero_config;

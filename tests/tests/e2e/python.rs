@@ -34,6 +34,14 @@ both! {
 }
 
 both! {
+    async fn the_openai_sdk_finds_what_it_stored(topology: Topology) {
+        let engine = Engine::start().await;
+        let mesh = Mesh::over(topology, &engine, "").await;
+        python::run("openai_stored.py", &mesh, &[]).await;
+    }
+}
+
+both! {
     async fn a_client_generated_by_grpcio_gets_the_same_chunks(topology: Topology) {
         let engine = Engine::start().await;
         let mesh = Mesh::over(topology, &engine, "").await;

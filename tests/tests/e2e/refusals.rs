@@ -111,7 +111,7 @@ both! {
             let problem = mesh.client().get(path).await.problem(404, "unknown_url");
             assert_eq!(problem["instance"].as_str().map(|s| s.starts_with('/')), Some(true));
         }
-        let wrong = mesh.client().get(CHAT).await;
+        let wrong = mesh.client().request(http::Method::DELETE, CHAT, "").await;
         wrong.problem(405, "method_not_allowed");
         assert!(wrong.header("allow").unwrap().contains("POST"), "{wrong:?}");
         let wrong = mesh.client().request(http::Method::DELETE, "/v1/models", "").await;

@@ -14,12 +14,13 @@ use tonic::Code;
 use super::*;
 use crate::{Config, start};
 
-fn client(text: &str) -> (CacheClient<Channel>, Chassis) {
+async fn client(text: &str) -> (CacheClient<Channel>, Chassis) {
     let chassis = Chassis::default();
     let mut document = Document::parse(Some(text), Environment::default()).unwrap();
-    let config = Config::read(&mut document.section("cache"));
+    let mut config = Config::read(&mut document.section("cache"), std::path::Path::new("unused"));
+    config.objects = crate::objects::Medium::Memory;
     document.finish().unwrap();
-    let routes = start(config, &chassis);
+    let routes = start(config, &chassis).await.unwrap();
     (CacheClient::new(Channel::local(routes, &chassis)), chassis)
 }
 
@@ -51,7 +52,7 @@ fn lookup(tenant: &str) -> Request<LookupRequest> {
 
 #[tokio::test]
 async fn what_was_stored_is_found_by_its_tenant_alone() {
-    let (mut client, chassis) = client("");
+    let (mut client, chassis) = client("").await;
     assert!(client.lookup(lookup("a")).await.unwrap().into_inner().entry.is_none());
     assert!(client.store(store("a", answer("hello"))).await.unwrap().into_inner().stored);
     let entry = client.lookup(lookup("a")).await.unwrap().into_inner().entry.unwrap();
@@ -79,7 +80,7 @@ async fn what_was_stored_is_found_by_its_tenant_alone() {
 // C11: an answer that is not whole is never cached.
 #[tokio::test]
 async fn what_is_not_whole_is_refused() {
-    let (mut client, _chassis) = client("");
+    let (mut client, _chassis) = client("").await;
     let mut cut = answer("x");
     cut.choices.push(Choice::default());
     let many = GenerateChunk {
@@ -119,7 +120,7 @@ async fn what_is_not_whole_is_refused() {
 
 #[tokio::test]
 async fn a_wrong_lookup_is_refused() {
-    let (mut client, _chassis) = client("");
+    let (mut client, _chassis) = client("").await;
     let short = Some(EntryKey { tenant: "a".repeat(257), fingerprint: vec![7; 31].into() });
     let status = client.lookup(request(LookupRequest { key: short, max_age: None })).await.unwrap_err();
     let fields: Vec<_> = ErrorMessage::from(&status).violations.into_iter().map(|v| v.field).collect();
@@ -128,7 +129,7 @@ async fn a_wrong_lookup_is_refused() {
 
 #[tokio::test]
 async fn what_is_too_large_is_not_stored_and_no_error() {
-    let (mut client, _chassis) = client("[cache]\nmax_entry_bytes = 2000\n");
+    let (mut client, _chassis) = client("[cache]\nmax_entry_bytes = 2000\n").await;
     for length in [3_000, 5 << 20] {
         let response = client.store(store("a", answer(&"x".repeat(length)))).await.unwrap();
         assert!(!response.into_inner().stored);
