@@ -271,7 +271,8 @@ fn mesh(section: &mut Section) -> (String, EngineConfig) {
 /// The engine's key: it must fit into a header.
 fn engine_key(section: &mut Section) -> Option<SecretString> {
     let key = section.secret_from_env("api_key_env")?;
-    if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+    // Spaces: the first key of a mesh may be a sentence.
+    if !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
         section.mistake("api_key_env", "names a key with characters that no header may have");
     }
     Some(key.into())
