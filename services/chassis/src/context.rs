@@ -262,6 +262,17 @@ mod tests {
     }
 
     #[test]
+    fn the_count_of_meshes_is_handed_on_and_nonsense_ends_the_way() {
+        let hops = |value| CallContext::new(&headers(&[(HOPS, value)]), None);
+        assert_eq!(CallContext::new(&HeaderMap::new(), None).hops(), 0);
+        assert!(CallContext::new(&HeaderMap::new(), None).request(()).metadata().get(HOPS).is_none());
+        assert_eq!(hops("3").request(()).metadata().get(HOPS).unwrap(), "3");
+        for nonsense in ["-1", "256", "many", ""] {
+            assert_eq!(hops(nonsense).hops(), u8::MAX, "{nonsense}");
+        }
+    }
+
+    #[test]
     fn without_telemetry_the_callers_trace_is_handed_on_untouched() {
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let call = CallContext::new(&headers(&[(TRACEPARENT, parent), (TRACESTATE, "a=b")]), None);

@@ -7,9 +7,10 @@ use penstock_proto::{
     status::v1::{GetRequest, State, status_client::StatusClient},
 };
 use penstock_tests::{
-    Engine, Mesh, Service, Topology, both,
+    Engine, Mesh, Script, Service, Step, Topology, both,
     bounded::{until, within},
-    client::chat,
+    client::{chat, with},
+    engine::End,
     grpc::channel,
     mesh::{ADMIN_KEY, Plan, model, one_model},
 };
@@ -150,6 +151,30 @@ both! {
 }
 
 both! {
+    /// The caller's time and name go along; what the other mesh keeps for its tenant is not for ours (B10).
+    async fn a_call_of_another_mesh_is_the_callers(topology: Topology) {
+        let engine = Engine::start().await;
+        let edge = Mesh::over(Topology::Standalone, &engine, "").await;
+        let config = format!(
+            "[[deployments]]\nid = \"main\"\nengine = \"penstock\"\nendpoint = \"http://{}\"\nmodel = \"test-model\"\napi_key_env = \"EDGE_KEY\"\n{}",
+            edge.grpc(), model("test-model", &["main"], ""),
+        );
+        let mesh = Plan::new(topology, &config).env("EDGE_KEY", ADMIN_KEY).start().await;
+        let fixed = with(chat("test-model"), json!({"temperature": 0}));
+        let caller = mesh.client().with_header("x-request-id", "who-asks-1").with_header("cache-control", "no-cache");
+        for _ in 0..2 {
+            caller.chat(&fixed).await.text();
+        }
+        assert_eq!(engine.calls().len(), 2, "the other mesh answered from its cache");
+        assert_eq!(engine.call(0).await.header("x-request-id"), Some("who-asks-1"));
+        engine.next(Script::default().after(Step::Stall));
+        let hasty = mesh.client().with_header("x-request-timeout", "300ms");
+        hasty.chat(&chat("test-model")).await.problem(504, "timeout");
+        assert_eq!(engine.call(2).await.ended().await, End::ClientGone);
+    }
+}
+
+both! {
     async fn a_mesh_that_is_its_own_engine_comes_to_an_end(topology: Topology) {
         // The mesh's address is known only when it runs: its engine is a port that leads back to it.
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -168,7 +193,7 @@ both! {
                 });
             }
         });
-        mesh.client().chat(&chat("test-model")).await.problem(502, "engine_failed");
+        mesh.client().chat(&chat("test-model")).await.problem(503, "model_unavailable");
         let metrics = mesh.metrics(Service::InferenceAdapter).await;
         let line = metrics.lines().find(|line| line.starts_with("penstock_engine_requests_total{") && line.contains("\"self\""));
         assert!(line.is_some_and(|line| line.ends_with(" 5")), "four meshes and the one that refuses: {line:?}");
@@ -182,10 +207,10 @@ both! {
         let engine = Engine::start().await;
         let config = one_model(&engine).replacen("engine = \"openai\"", "engine = \"openai\"\ndeny = [\"top_k\"]", 1);
         let mesh = Mesh::start(topology, &config).await;
-        let body = penstock_tests::client::with(chat("test-model"), json!({"top_k": 4}));
+        let body = with(chat("test-model"), json!({"top_k": 4}));
         let problem = mesh.client().chat(&body).await.problem(422, "invalid_value");
         assert_eq!(problem["errors"][0]["field"], "top_k");
         assert!(engine.calls().is_empty());
-        mesh.client().chat(&penstock_tests::client::with(chat("test-model"), json!({"min_p": 0.1}))).await.text();
+        mesh.client().chat(&with(chat("test-model"), json!({"min_p": 0.1}))).await.text();
     }
 }

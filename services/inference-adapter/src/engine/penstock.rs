@@ -16,7 +16,7 @@ use penstock_proto::{
         Capabilities, EmbedRequest, EmbedResponse, GenerateRequest, ListModelsRequest, ModerateRequest,
         ModerateResponse, inference_client::InferenceClient,
     },
-    metadata::{AUTHORIZATION, HOPS},
+    metadata::{AUTHORIZATION, CACHE_CONTROL, HOPS},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -80,11 +80,14 @@ impl Penstock {
         let hops = context.hops().saturating_add(1);
         if hops > HOPS_MAX {
             let what = "the request has gone through too many meshes: one is an engine of its own";
-            return Err(Fault::new(Reason::EngineFailed, what));
+            // No word against the deployment: any caller can write such a number.
+            return Err(Fault::new(Reason::ModelUnavailable, what));
         }
         let mut request = context.request(message);
         let metadata = request.metadata_mut();
         metadata.insert(HOPS, u16::from(hops).into());
+        // There all our callers are one tenant: a cache of theirs would give one the answers of another (B10).
+        metadata.insert(CACHE_CONTROL, MetadataValue::from_static("no-cache, no-store"));
         if let Some(credential) = &self.credential {
             metadata.insert(AUTHORIZATION, credential.clone());
         }
