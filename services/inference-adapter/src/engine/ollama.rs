@@ -1,8 +1,8 @@
 //! Ollama's own API, `/api/chat`: newline-delimited JSON, options in a map, tool arguments as objects.
 
+mod capabilities;
 mod line;
 mod request;
-mod show;
 #[cfg(test)]
 mod tests;
 
@@ -65,7 +65,7 @@ impl Dialect for Ollama {
     }
 
     fn detailed(body: &[u8]) -> Learnt {
-        Learnt { capabilities: show::read(body), ..Learnt::default() }
+        Learnt { capabilities: capabilities::read(body), ..Learnt::default() }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::{Error, Fault};
 #[derive(Debug)]
 pub(crate) struct Vllm;
 
-/// Since 0.11 reasoning is `reasoning` in both directions. It has no accounts, so it is not told who asks.
+/// Since 0.11 reasoning is `reasoning` in both directions. It has no accounts.
 const HABITS: Habits = Habits { reasoning: "reasoning", developer: true, hints: false, choice_objects: true };
 /// What it would leave out without a word.
 const LACKS: &[Lack] =

@@ -70,7 +70,7 @@ pub(in crate::engine) struct Habits {
     pub(in crate::engine) reasoning: &'static str,
     /// Whether it knows the role `developer`; else it is `system`.
     pub(in crate::engine) developer: bool,
-    /// Whether it reads who asks, and hints for its accounts and caches.
+    /// Whether it reads hints for its accounts and caches.
     pub(in crate::engine) hints: bool,
     /// Whether a `tool_choice` may be an object; else it is a word, and only the chosen tools are offered.
     pub(in crate::engine) choice_objects: bool,
@@ -142,11 +142,11 @@ fn sampling(object: &mut Object<'_>, request: &GenerateRequest) {
     object.optional("logprobs", &request.logprobs);
     object.optional("top_logprobs", &request.top_logprobs);
     object.raw("logit_bias", "logit_bias", request.logit_bias_json.as_deref());
+    object.optional("user", &request.user);
 }
 
-/// Who asks, and what helps a provider with its accounts and caches: nothing in the answer depends on it.
+/// What helps a provider with its accounts and caches: nothing in the answer depends on it.
 fn hints(object: &mut Object<'_>, request: &GenerateRequest) {
-    object.optional("user", &request.user);
     object.optional("service_tier", &request.service_tier);
     object.optional("prompt_cache_key", &request.prompt_cache_key);
     object.optional("safety_identifier", &request.safety_identifier);

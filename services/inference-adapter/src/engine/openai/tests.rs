@@ -134,7 +134,7 @@ fn servers_of_the_dialect_have_habits_of_their_own() {
                 Message { reasoning: Some("hm".into()), ..text("assistant", "hi") },
             ],
         })),
-        user: Some("eve".into()),
+        service_tier: Some("flex".into()),
         tools: ["f", "g"].map(named).into(),
         tool_choice_json: Some(r#"{"type":"function","function":{"name":"g"}}"#.into()),
         ..GenerateRequest::default()
@@ -150,7 +150,7 @@ fn servers_of_the_dialect_have_habits_of_their_own() {
     assert_eq!(llama["messages"][0]["role"], "system");
     assert_eq!(llama["tool_choice"], "required", "it takes words only");
     assert_eq!(llama["tools"].as_array().unwrap().len(), 1, "so the choice is kept by what is offered");
-    assert!(vllm.get("user").is_none() && llama.get("user").is_none());
+    assert!(vllm.get("service_tier").is_none() && llama.get("service_tier").is_none());
 }
 
 #[test]
