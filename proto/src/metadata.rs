@@ -12,6 +12,8 @@ pub const TRACESTATE: &str = "tracestate";
 pub const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// Router to adapter: which deployment is to answer.
 pub const DEPLOYMENT: &str = "x-penstock-deployment";
+/// From mesh to mesh: how many meshes the request has gone through, so that a circle ends.
+pub const HOPS: &str = "x-penstock-hops";
 /// On an answer: the model that gave it, after aliases and fallbacks.
 pub const MODEL: &str = "x-penstock-model";
 /// On an answer: how many deployments failed before this one.

@@ -1,19 +1,21 @@
-//! The scripted engine: an HTTP server inside the test that speaks OpenAI and Ollama, does exactly what it is
-//! told (also what no proper server would do), and records what reached it and when its client went away.
+//! The scripted engine: an HTTP server inside the test that speaks OpenAI, Ollama and Anthropic, does exactly what
+//! it is told (also what no proper server would do), and records what reached it and when its client went away.
 
+mod anthropic;
 mod dialect;
 mod record;
 mod script;
 mod wire;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     io,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
 use bytes::BytesMut;
+use serde_json::Value;
 use tokio::{
     io::AsyncWriteExt as _,
     net::{
@@ -42,6 +44,7 @@ struct Shared {
     next: Mutex<VecDeque<Script>>,
     default: Mutex<Script>,
     models: Mutex<Vec<String>>,
+    pages: Mutex<HashMap<String, (u16, Value)>>,
     calls: watch::Sender<Vec<Call>>,
     free_calls: Mutex<Vec<Call>>,
     gate: Semaphore,
@@ -73,6 +76,7 @@ impl Engine {
             next: Mutex::default(),
             default: Mutex::default(),
             models: Mutex::new(vec!["engine-model".into()]),
+            pages: Mutex::default(),
             calls: watch::Sender::default(),
             free_calls: Mutex::default(),
             gate: Semaphore::new(0),
@@ -117,6 +121,11 @@ impl Engine {
     /// Lists these models.
     pub fn serve_models<T: Into<String>>(&self, models: impl IntoIterator<Item = T>) {
         *self.shared.models.lock().unwrap() = models.into_iter().map(Into::into).collect();
+    }
+
+    /// Gives this status and body to whoever asks for `path`, whatever the method.
+    pub fn serve_page(&self, path: &str, status: u16, body: Value) {
+        self.shared.pages.lock().unwrap().insert(path.into(), (status, body));
     }
 
     /// Lets `times` gates pass.
@@ -215,14 +224,17 @@ fn dialect_of(call: &Call) -> Option<Dialect> {
     match (call.method.as_str(), call.path.as_str()) {
         ("POST", "/v1/chat/completions") => Some(Dialect::OpenAi),
         ("POST", "/api/chat") => Some(Dialect::Ollama),
+        ("POST", "/v1/messages") => Some(Dialect::Anthropic),
         _ => None,
     }
 }
 
 impl Shared {
     async fn answer_free(&self, call: Call, write: &mut OwnedWriteHalf) -> bool {
-        let answer = match dialect::free(&call.path, &self.models.lock().unwrap()) {
-            Some(value) => wire::whole(200, &[], value.to_string().as_bytes()),
+        let page = self.pages.lock().unwrap().get(&call.path).cloned();
+        let page = page.or_else(|| Some((200, dialect::free(&call.path, &self.models.lock().unwrap())?)));
+        let answer = match page {
+            Some((status, value)) => wire::whole(status, &[], value.to_string().as_bytes()),
             None => wire::whole(404, &[], b"{\"error\":\"not found\"}"),
         };
         self.free_calls.lock().unwrap().push(call);

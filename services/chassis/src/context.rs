@@ -9,7 +9,7 @@ use opentelemetry::{
     trace::TraceContextExt as _,
 };
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use penstock_proto::metadata::{GRPC_TIMEOUT, REQUEST_ID, TRACEPARENT, TRACESTATE};
+use penstock_proto::metadata::{GRPC_TIMEOUT, HOPS, REQUEST_ID, TRACEPARENT, TRACESTATE};
 use tokio::time::Instant;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tracing::Span;
@@ -25,6 +25,8 @@ pub struct CallContext {
     request_id: HeaderValue,
     deadline: Option<Instant>,
     trace: Option<Arc<Trace>>,
+    /// Meshes that it has gone through.
+    hops: u8,
 }
 
 #[derive(Debug)]
@@ -64,6 +66,10 @@ impl CallContext {
             request_id: request_id(headers),
             deadline: timeout.map(|timeout| Instant::now() + timeout),
             trace,
+            // A number that is none came from no mesh; a large one is the end of the way in any case.
+            hops: headers
+                .get(HOPS)
+                .map_or(0, |hops| hops.to_str().ok().and_then(|hops| hops.parse().ok()).unwrap_or(u8::MAX)),
         }
     }
 
@@ -75,6 +81,11 @@ impl CallContext {
     /// The same as a header's value.
     pub fn request_id_header(&self) -> HeaderValue {
         self.request_id.clone()
+    }
+
+    /// How many meshes the call has gone through: 0 in the first one.
+    pub fn hops(&self) -> u8 {
+        self.hops
     }
 
     /// The moment after which nobody wants the answer. `None`: there is no such moment.
@@ -109,6 +120,9 @@ impl CallContext {
         }
         let metadata = request.metadata_mut();
         insert(metadata, REQUEST_ID, &self.request_id);
+        if self.hops > 0 {
+            metadata.insert(HOPS, u16::from(self.hops).into());
+        }
         self.inject_trace(metadata);
         request
     }
@@ -245,6 +259,17 @@ mod tests {
         assert_eq!(id("").len(), 32);
         assert_ne!(id("a b"), "a b");
         assert_ne!(id("a\"b"), "a\"b");
+    }
+
+    #[test]
+    fn the_count_of_meshes_is_handed_on_and_nonsense_ends_the_way() {
+        let hops = |value| CallContext::new(&headers(&[(HOPS, value)]), None);
+        assert_eq!(CallContext::new(&HeaderMap::new(), None).hops(), 0);
+        assert!(CallContext::new(&HeaderMap::new(), None).request(()).metadata().get(HOPS).is_none());
+        assert_eq!(hops("3").request(()).metadata().get(HOPS).unwrap(), "3");
+        for nonsense in ["-1", "256", "many", ""] {
+            assert_eq!(hops(nonsense).hops(), u8::MAX, "{nonsense}");
+        }
     }
 
     #[test]

@@ -70,6 +70,11 @@ impl Answer {
         self.begun
     }
 
+    /// Whether it is given in pieces.
+    pub(crate) fn is_streamed(&self) -> bool {
+        self.stream
+    }
+
     /// Takes what the engine sent and puts what is to be passed on into `out`.
     ///
     /// # Errors

@@ -3,11 +3,16 @@
 
 use std::{collections::HashSet, ops::RangeInclusive, time::Duration};
 
-use penstock_chassis::config::{Document, Section};
+use penstock_chassis::{
+    Channel,
+    config::{Document, Section},
+};
+use penstock_proto::inference::v1::Capabilities;
 use reqwest::Url;
 use secrecy::SecretString;
 
 use crate::{
+    capabilities,
     engine::{Kind, Pace},
     upstream::Limits,
 };
@@ -26,6 +31,9 @@ const OLLAMA_PORT: u16 = 11434;
 pub(crate) const SIMULATED: &str = "penstock-simulated";
 /// Longest id of a deployment, in bytes: it travels in metadata and labels.
 const ID_MAX_BYTES: usize = 256;
+
+/// More tokens than any model has.
+const CONTEXT_TOKENS_MAX: u64 = 100_000_000;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -54,13 +62,28 @@ pub(crate) struct Place {
 pub(crate) struct DeploymentConfig {
     pub(crate) id: String,
     pub(crate) model: String,
+    /// What the model can do, as far as the file says.
+    pub(crate) declared: Capabilities,
+    /// Members of requests that it does not get, beside those that no engine gets.
+    pub(crate) deny: Vec<String>,
     pub(crate) engine: EngineConfig,
 }
 
 /// The engine of a deployment.
 #[derive(Debug)]
 pub(crate) enum EngineConfig {
-    Remote { kind: Kind, endpoint: Url, api_key: Option<SecretString>, context_tokens: Option<u64> },
+    Remote {
+        kind: Kind,
+        endpoint: Url,
+        api_key: Option<SecretString>,
+        context_tokens: Option<u64>,
+        answer_tokens: Option<u64>,
+    },
+    /// Another mesh, by gRPC: `http://host:port[,host:port…]`.
+    Mesh {
+        endpoint: String,
+        api_key: Option<SecretString>,
+    },
     Simulated(Pace),
 }
 
@@ -85,6 +108,8 @@ impl Config {
             deployments.push(DeploymentConfig {
                 id: SIMULATED.to_owned(),
                 model: SIMULATED.to_owned(),
+                declared: Capabilities::default(),
+                deny: Vec::new(),
                 engine: EngineConfig::Simulated(Pace { delay: Duration::ZERO, tokens_per_second: 50.0 }),
             });
         }
@@ -109,7 +134,7 @@ impl Config {
     pub(crate) fn needs_tls(&self) -> bool {
         let configured = self.deployments.iter().filter_map(|deployment| match &deployment.engine {
             EngineConfig::Remote { endpoint, .. } => Some(endpoint),
-            EngineConfig::Simulated(_) => None,
+            EngineConfig::Mesh { .. } | EngineConfig::Simulated(_) => None,
         });
         configured.chain(self.discover.iter().map(|place| &place.endpoint)).any(|url| url.scheme() == "https")
     }
@@ -144,11 +169,16 @@ fn places(section: &mut Section) -> Vec<Place> {
     }
     let place = |text: &String| {
         let (kind, address) = match text.split_once('+') {
-            Some(("ollama", address)) => (Some(Kind::Ollama), address),
-            Some(("openai", address)) => (Some(Kind::OpenAi), address),
+            Some((name, address)) if Kind::NAMES.iter().any(|(known, _)| *known == name) => {
+                (Kind::NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind), address)
+            }
             _ => (None, text.as_str()),
         };
         match endpoint(address) {
+            Ok(endpoint) if kind.is_some_and(|kind| kind.listing(&endpoint).is_none()) => {
+                section.mistake("discover", "names an engine that cannot be looked for; use [[deployments]]");
+                None
+            }
             Ok(endpoint) => {
                 let by_port = if endpoint.port() == Some(OLLAMA_PORT) { Kind::Ollama } else { Kind::OpenAi };
                 Some(Place { kind: kind.unwrap_or(by_port), endpoint })
@@ -187,11 +217,32 @@ fn read_deployment(section: &mut Section) -> DeploymentConfig {
         section.mistake("engine", "is required");
     }
     let kind = section.choice("engine", &Kind::NAMES, Kind::OpenAi);
+    let declared = declared(section, kind);
+    // The simulated engine reads no member that the contract does not name.
+    let deny = if kind == Kind::Simulated { Vec::new() } else { section.strings("deny") };
+    if deny.iter().any(|name| matches!(name.as_str(), "" | "model" | "messages")) {
+        section.mistake("deny", "must name members of requests that the gateway does not need itself");
+    }
     let (model, engine) = match kind {
         Kind::Simulated => simulated(section, &id),
-        Kind::OpenAi | Kind::Ollama => remote(section, kind),
+        Kind::Penstock => mesh(section),
+        Kind::OpenAi | Kind::Vllm | Kind::LlamaCpp | Kind::Ollama | Kind::Anthropic => {
+            remote(section, kind, &declared)
+        }
     };
-    DeploymentConfig { id, model, engine }
+    DeploymentConfig { id, model, declared, deny, engine }
+}
+
+/// What the file says that the model can do.
+fn declared(section: &mut Section, kind: Kind) -> Capabilities {
+    let said = capabilities::read(section);
+    // 0: as the engine says. Ollama is also asked for so much.
+    let context_tokens = match kind {
+        Kind::Simulated => 0,
+        _ => section.integer("context_tokens", 0, 0..=CONTEXT_TOKENS_MAX),
+    };
+    let context_tokens = i64::try_from(context_tokens).ok().filter(|tokens| *tokens > 0);
+    Capabilities { context_tokens, ..said }
 }
 
 fn simulated(section: &mut Section, id: &str) -> (String, EngineConfig) {
@@ -206,25 +257,47 @@ fn simulated(section: &mut Section, id: &str) -> (String, EngineConfig) {
     (model, EngineConfig::Simulated(Pace { delay, tokens_per_second }))
 }
 
-fn remote(section: &mut Section, kind: Kind) -> (String, EngineConfig) {
+/// Another mesh: an address of its router, or of a facade, which passes gRPC on.
+fn mesh(section: &mut Section) -> (String, EngineConfig) {
+    let model = section.required_string("model");
+    let known = section.has("endpoint");
+    let endpoint = section.required_string("endpoint");
+    if known && !endpoint.is_empty() && Channel::check(&endpoint).is_err() {
+        section.mistake("endpoint", "must be of the form \"http://host:port[,host:port…]\" for another mesh");
+    }
+    let api_key = engine_key(section);
+    (model, EngineConfig::Mesh { endpoint, api_key })
+}
+
+/// The engine's key: it must fit into a header.
+fn engine_key(section: &mut Section) -> Option<SecretString> {
+    let key = section.secret_from_env("api_key_env")?;
+    // Spaces: the first key of a mesh may be a sentence.
+    if !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        section.mistake("api_key_env", "names a key with characters that no header may have");
+    }
+    Some(key.into())
+}
+
+fn remote(section: &mut Section, kind: Kind, declared: &Capabilities) -> (String, EngineConfig) {
     let model = section.required_string("model");
     let known = section.has("endpoint");
     let text = section.required_string("endpoint");
     let parsed = if known && !text.is_empty() { endpoint(&text) } else { Err(String::new()) };
-    let api_key = section.secret_from_env("api_key_env");
-    if api_key.as_ref().is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
-        section.mistake("api_key_env", "names a key with characters that no header may have");
-    }
-    // 0: the engine's own default. Only Ollama lets its callers choose.
-    let context_tokens = match kind {
-        Kind::Ollama => section.integer("context_tokens", 0, 0..=100_000_000),
-        Kind::OpenAi | Kind::Simulated => 0,
+    let api_key = engine_key(section);
+    let context_tokens = declared
+        .context_tokens
+        .filter(|_| kind == Kind::Ollama)
+        .and_then(|tokens| u64::try_from(tokens).ok());
+    // 0: the model's own maximum, as the engine's list of models has it.
+    let answer_tokens = match kind {
+        Kind::Anthropic => section.integer("answer_tokens", 0, 0..=CONTEXT_TOKENS_MAX),
+        _ => 0,
     };
+    let answer_tokens = Some(answer_tokens).filter(|tokens| *tokens > 0);
     match parsed {
         Ok(endpoint) => {
-            let context_tokens = Some(context_tokens).filter(|tokens| *tokens > 0);
-            let api_key = api_key.map(Into::into);
-            (model, EngineConfig::Remote { kind, endpoint, api_key, context_tokens })
+            (model, EngineConfig::Remote { kind, endpoint, api_key, context_tokens, answer_tokens })
         }
         Err(message) => {
             if !message.is_empty() {

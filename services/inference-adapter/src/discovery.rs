@@ -1,9 +1,13 @@
 //! Looking after engines in the background: which models they list on the well-known ports, and whether those
 //! that are configured are there. Both are free: nothing is generated or loaded.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, future::join_all, stream};
 use penstock_chassis::Tasks;
 use penstock_proto::Reason;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -21,6 +25,8 @@ use crate::{
 const FIRST_LOOK: Duration = Duration::from_millis(250);
 /// Models of one engine that are taken over at most.
 const MODELS_MAX: usize = 256;
+/// Checks that run at once: an engine with hundreds of models is not to be flooded.
+const CHECKS_AT_ONCE: usize = 64;
 /// Longest name of a model that is taken over, in bytes.
 const MODEL_MAX_BYTES: usize = 200;
 
@@ -102,13 +108,7 @@ impl Discovery {
     }
 
     fn found(&self, place: &Place, id: &Arc<str>, model: String) -> Option<Arc<Deployment>> {
-        let target = Target {
-            deployment: Arc::clone(id),
-            endpoint: place.endpoint.clone(),
-            model,
-            context_tokens: None,
-            authorization: None,
-        };
+        let target = Target::found(Arc::clone(id), place.endpoint.clone(), model);
         self.foundry.remote(place.kind, target, true)
     }
 
@@ -119,7 +119,7 @@ impl Discovery {
 
     async fn look_at(&self, place: &Place, at_most: Duration) -> Look {
         let Some(Listing { url, read }) = place.kind.listing(&place.endpoint) else { return Look::Nothing };
-        match self.foundry.http.get(url, None, at_most).await {
+        match self.foundry.http.get(url, &[], at_most).await {
             Ok(body) => read(&body).map_or(Look::Nothing, |models| Look::Models(sane(models))),
             Err(fault) if fault.reason == Reason::EngineTimeout => Look::Unclear,
             Err(Fault { reason: Reason::EngineOverloaded | Reason::ModelLoading, .. }) => Look::Unclear,
@@ -127,17 +127,22 @@ impl Discovery {
         }
     }
 
-    /// Checks every deployment that is configured, side by side.
+    /// Checks every deployment that is configured, side by side, and those that were just found: the list of a
+    /// place shows that they are there, not what they can do.
     async fn check(&self) {
         let table = self.fleet.table();
-        let configured = table.all().iter().filter(|one| !one.discovered);
-        join_all(configured.map(|deployment| async {
-            let began = Instant::now();
-            let outcome = timeout(self.timeout, deployment.engine.check(self.timeout)).await;
-            let outcome = outcome.unwrap_or_else(|_| Err(silent()));
-            self.fleet.checked(deployment, &outcome, Some(began.elapsed()));
-        }))
-        .await;
+        let due = table.all().iter().filter(|one| !one.discovered || one.is_unknown());
+        let check = |deployment: &Arc<Deployment>| {
+            let deployment = Arc::clone(deployment);
+            async move {
+                let began = Instant::now();
+                let outcome = timeout(self.timeout, deployment.engine.check(self.timeout)).await;
+                let outcome = outcome.unwrap_or_else(|_| Err(silent()));
+                deployment.looked.fetch_or(outcome.is_ok(), Ordering::Relaxed);
+                self.fleet.checked(&deployment, &outcome, Some(began.elapsed()));
+            }
+        };
+        stream::iter(due).for_each_concurrent(CHECKS_AT_ONCE, check).await;
     }
 }
 

@@ -1,22 +1,40 @@
 //! Engines. A dialect says how a request and an answer look on the wire; `Upstream` is the HTTP that every
 //! dialect shares. Adding an engine is adding a file and a line in `Kind`.
 
+mod anthropic;
+pub(crate) mod deny;
+mod lacks;
+mod llama_cpp;
 mod ollama;
 mod openai;
+mod penstock;
 mod simulated;
+mod tool_choice;
+mod vllm;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
+use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use penstock_chassis::CallContext;
 use penstock_proto::inference::v1::{
-    EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest, GenerateResponse, ModerateRequest,
-    ModerateResponse,
+    Capabilities, EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest, GenerateResponse,
+    ModerateRequest, ModerateResponse,
 };
 use reqwest::Url;
+use secrecy::{ExposeSecret as _, SecretString};
 
-pub(crate) use self::simulated::{Pace, Simulated};
+pub(crate) use self::{
+    penstock::Penstock,
+    simulated::{Pace, Simulated},
+};
 use crate::{
+    capabilities::over,
     error::{Error, Fault},
     frames::Frames,
     upstream::{Http, Upstream},
@@ -48,22 +66,38 @@ pub(crate) trait Engine: Send + Sync + fmt::Debug {
         context: &'a CallContext,
     ) -> BoxFuture<'a, Result<ModerateResponse, Error>>;
 
-    /// Whether the engine is there; generates nothing, loads nothing.
+    /// Whether the engine is there and has the model; generates nothing, loads nothing.
     fn check(&self, timeout: Duration) -> BoxFuture<'_, Result<(), Fault>>;
+
+    /// What the engine says that the model can do, as the last check found it.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
 }
 
 /// How an engine is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     OpenAi,
+    Vllm,
+    LlamaCpp,
     Ollama,
+    Anthropic,
+    Penstock,
     Simulated,
 }
 
 impl Kind {
     /// The names in the configuration.
-    pub(crate) const NAMES: [(&'static str, Kind); 3] =
-        [("openai", Kind::OpenAi), ("ollama", Kind::Ollama), ("simulated", Kind::Simulated)];
+    pub(crate) const NAMES: [(&'static str, Kind); 7] = [
+        ("openai", Kind::OpenAi),
+        ("vllm", Kind::Vllm),
+        ("llama-cpp", Kind::LlamaCpp),
+        ("ollama", Kind::Ollama),
+        ("anthropic", Kind::Anthropic),
+        ("penstock", Kind::Penstock),
+        ("simulated", Kind::Simulated),
+    ];
 
     /// The name in the configuration.
     pub(crate) fn name(self) -> &'static str {
@@ -74,8 +108,11 @@ impl Kind {
     pub(crate) fn connect(self, target: Target, http: &Http) -> Option<Arc<dyn Engine>> {
         Some(match self {
             Kind::OpenAi => Arc::new(Upstream::<openai::OpenAi>::new(target, http)),
+            Kind::Vllm => Arc::new(Upstream::<vllm::Vllm>::new(target, http)),
+            Kind::LlamaCpp => Arc::new(Upstream::<llama_cpp::LlamaCpp>::new(target, http)),
             Kind::Ollama => Arc::new(Upstream::<ollama::Ollama>::new(target, http)),
-            Kind::Simulated => return None,
+            Kind::Anthropic => Arc::new(Upstream::<anthropic::Anthropic>::new(target, http)),
+            Kind::Penstock | Kind::Simulated => return None,
         })
     }
 
@@ -83,11 +120,32 @@ impl Kind {
     pub(crate) fn listing(self, endpoint: &Url) -> Option<Listing> {
         match self {
             Kind::OpenAi => Some(Listing::of::<openai::OpenAi>(endpoint)),
+            Kind::Vllm => Some(Listing::of::<vllm::Vllm>(endpoint)),
+            Kind::LlamaCpp => Some(Listing::of::<llama_cpp::LlamaCpp>(endpoint)),
             Kind::Ollama => Some(Listing::of::<ollama::Ollama>(endpoint)),
-            Kind::Simulated => None,
+            Kind::Anthropic | Kind::Penstock | Kind::Simulated => None,
         }
     }
+
+    /// The headers of every request to an engine of this kind; the credential is marked sensitive, which no
+    /// log shows.
+    pub(crate) fn headers(self, key: Option<&SecretString>) -> Headers {
+        let (name, prefix) = match self {
+            Kind::Anthropic => (HeaderName::from_static("x-api-key"), ""),
+            _ => (AUTHORIZATION, "Bearer "),
+        };
+        let credential = key.and_then(|key| {
+            let mut value = HeaderValue::try_from(format!("{prefix}{}", key.expose_secret())).ok()?;
+            value.set_sensitive(true);
+            Some((name, value))
+        });
+        let version = (self == Kind::Anthropic).then(|| anthropic::VERSION.clone());
+        credential.into_iter().chain(version).collect()
+    }
 }
+
+/// Headers that go to an engine with every request.
+pub(crate) type Headers = Arc<[(HeaderName, HeaderValue)]>;
 
 /// How an engine lists its models.
 #[derive(Debug)]
@@ -114,8 +172,59 @@ pub(crate) struct Target {
     pub(crate) model: String,
     /// Tokens of context to ask for, where the engine lets its callers choose.
     pub(crate) context_tokens: Option<u64>,
-    /// `Authorization` header, marked sensitive.
-    pub(crate) authorization: Option<http::HeaderValue>,
+    /// Bound of an answer whose request names none, where the engine wants one.
+    pub(crate) answer_tokens: Option<u64>,
+    /// What the file says that the model can do.
+    pub(crate) declared: Capabilities,
+    /// Members of requests that this deployment does not get, beside those that no engine gets.
+    pub(crate) deny: Arc<[String]>,
+    /// Credential and the like.
+    pub(crate) headers: Headers,
+    /// What the engine says of the model.
+    pub(crate) learnt: Arc<Mutex<Learnt>>,
+}
+
+impl Target {
+    /// A model that was found.
+    pub(crate) fn found(deployment: Arc<str>, endpoint: Url, model: String) -> Self {
+        Self {
+            deployment,
+            endpoint,
+            model,
+            context_tokens: None,
+            answer_tokens: None,
+            declared: Capabilities::default(),
+            deny: Arc::default(),
+            headers: Arc::default(),
+            learnt: Arc::default(),
+        }
+    }
+
+    /// What the engine says of the model.
+    pub(crate) fn learnt(&self) -> Learnt {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What an engine says of a model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Learnt {
+    pub(crate) capabilities: Capabilities,
+    /// Most tokens of an answer.
+    pub(crate) answer_tokens: Option<u64>,
+    /// It reasons within a number of tokens that the request names, and knows no other way.
+    pub(crate) thinks_by_budget: bool,
+}
+
+impl Learnt {
+    /// This, and where it says nothing, the other.
+    pub(crate) fn over(self, other: &Learnt) -> Learnt {
+        Learnt {
+            capabilities: over(&self.capabilities, &other.capabilities),
+            answer_tokens: self.answer_tokens.or(other.answer_tokens),
+            thinks_by_budget: self.thinks_by_budget || other.thinks_by_budget,
+        }
+    }
 }
 
 /// What a frame of an answer says.
@@ -138,6 +247,15 @@ pub(crate) struct Ask {
     pub(crate) body: Vec<u8>,
 }
 
+/// A question about one model, beside the list of all.
+#[derive(Debug)]
+pub(crate) struct Detail {
+    /// Below the endpoint.
+    pub(crate) path: Cow<'static, str>,
+    /// JSON to post. `None`: it is a GET.
+    pub(crate) body: Option<Vec<u8>>,
+}
+
 /// How requests and answers look on the wire.
 pub(crate) trait Dialect: Send + Sync + fmt::Debug + 'static {
     /// How a streamed answer is cut into frames.
@@ -146,9 +264,11 @@ pub(crate) trait Dialect: Send + Sync + fmt::Debug + 'static {
     type Reader: Reader;
     /// Path of an endpoint that is configured without one.
     const ROOT: &'static str;
-    /// Paths below the endpoint: to list models, and to see whether the engine is there.
+    /// Paths below the endpoint: to list models, and to see whether the engine is there. `/..` leaves `ROOT`.
     const MODELS: &'static str;
     const CHECK: &'static str;
+    /// Members of requests that reach into the engine and that no caller may use, in lower case (A7).
+    const DENIED: &'static [&'static str] = &[];
     /// Content type of a streamed answer.
     const STREAM_TYPE: &'static str;
 
@@ -168,6 +288,22 @@ pub(crate) trait Dialect: Send + Sync + fmt::Debug + 'static {
     }
     /// Names of the models in the engine's list; `None`: it is no such list.
     fn models(body: &[u8]) -> Option<Vec<String>>;
+    /// Whether the list shows that the engine does not have the model. A list that says nothing shows nothing.
+    fn lacks(list: &[u8], model: &str) -> bool {
+        Self::models(list).is_some_and(|models| !models.is_empty() && !models.iter().any(|one| one == model))
+    }
+    /// What the list says of the model.
+    fn listed(_: &[u8], _: &Target) -> Learnt {
+        Learnt::default()
+    }
+    /// What else to ask about the model; free, and asked rarely.
+    fn detail(_: &Target) -> Option<Detail> {
+        None
+    }
+    /// Reads the answer to that.
+    fn detailed(_: &[u8]) -> Learnt {
+        Learnt::default()
+    }
 }
 
 /// Reads one answer, frame by frame; what frames refer to is kept in it.

@@ -6,17 +6,18 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
 use penstock_chassis::Component;
-use penstock_proto::{Reason, status::v1::State};
+use penstock_proto::{Reason, inference::v1::Capabilities, status::v1::State};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
+    capabilities::over,
     engine::Engine,
     error::{Error, Fault},
     evidence::Evidence,
@@ -36,6 +37,13 @@ pub(crate) struct Deployment {
     pub(crate) evidence: Mutex<Evidence>,
     pub(crate) in_flight: AtomicU32,
     pub(crate) max_in_flight: u32,
+    /// What the file says that the model can do, and what the dialect implies.
+    pub(crate) declared: Capabilities,
+    pub(crate) implied: Capabilities,
+    /// What was last reported of it.
+    pub(crate) reported: Mutex<Capabilities>,
+    /// The engine has been asked what the model can do.
+    pub(crate) looked: AtomicBool,
 }
 
 impl fmt::Debug for Deployment {
@@ -120,6 +128,23 @@ impl Deployment {
             }
         }
         changed
+    }
+
+    /// What the model can do there: as declared, else as the engine says, else as its dialect implies.
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        over(&self.declared, &over(&self.engine.capabilities(), &self.implied))
+    }
+
+    /// True: what it can do is not what was last reported.
+    fn learnt(&self) -> bool {
+        let now = self.capabilities();
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *reported, now) != now
+    }
+
+    /// Whether the engine is still to be asked what the model can do.
+    pub(crate) fn is_unknown(&self) -> bool {
+        !self.looked.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Evidence> {
@@ -214,7 +239,8 @@ impl Fleet {
         outcome: &Result<(), Fault>,
         latency: Option<Duration>,
     ) {
-        if deployment.checked(outcome, latency) {
+        let (changed, learnt) = (deployment.checked(outcome, latency), deployment.learnt());
+        if changed || learnt {
             self.0.send_modify(|_| ());
         }
     }

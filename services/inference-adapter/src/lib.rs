@@ -5,6 +5,7 @@
 //! limits, cache, retries, fallback, the choice among deployments. All that is the router's.
 
 mod answer;
+mod capabilities;
 mod config;
 mod discovery;
 mod engine;
@@ -46,7 +47,7 @@ pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
     let metrics = EngineMetrics::register(&chassis.metrics);
     let foundry = Foundry {
         http: Http::new(config.limits, config.needs_tls())?,
-        health: chassis.health.clone(),
+        chassis: chassis.clone(),
         metrics: metrics.clone(),
         max_in_flight: config.max_streams_per_deployment,
     };

@@ -13,8 +13,8 @@ use penstock_proto::{
         deployments_server::Deployments,
     },
     inference::v1::{
-        EmbedRequest, EmbedResponse, GenerateRequest, ListModelsRequest, ListModelsResponse, Model,
-        ModerateRequest, ModerateResponse, inference_server::Inference,
+        Capabilities, EmbedRequest, EmbedResponse, GenerateRequest, ListModelsRequest, ListModelsResponse,
+        Model, ModerateRequest, ModerateResponse, inference_server::Inference,
     },
     metadata::DEPLOYMENT,
 };
@@ -115,9 +115,14 @@ impl Service {
             created: self.created,
             owned_by: deployment.dialect.to_owned(),
             aliases,
-            capabilities: None,
+            capabilities: said(deployment),
         }
     }
+}
+
+/// What a deployment can do; `None`: nobody said anything.
+fn said(deployment: &Deployment) -> Option<Capabilities> {
+    Some(deployment.capabilities()).filter(|said| *said != Capabilities::default())
 }
 
 #[tonic::async_trait]
@@ -152,7 +157,7 @@ fn report(deployment: &Deployment) -> DeploymentReport {
         state: state.into(),
         checked_at: checked_at.map(SystemTime::into),
         in_flight: deployment.in_flight(),
-        capabilities: None,
+        capabilities: said(deployment),
     }
 }
 

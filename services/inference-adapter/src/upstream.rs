@@ -2,6 +2,7 @@
 //! is stopped by dropping what is returned here; nothing is ever detached. No redirect is followed, no proxy
 //! is used, an engine's text is never passed on or logged.
 
+mod look;
 mod reading;
 pub(crate) mod status;
 
@@ -9,7 +10,7 @@ use std::{
     fmt,
     marker::PhantomData,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -17,25 +18,26 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use http::{
-    HeaderValue, Response, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
+    HeaderName, HeaderValue, Response, StatusCode,
+    header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body::Body as _;
 use penstock_chassis::CallContext;
 use penstock_proto::{
     Reason,
     inference::v1::{
-        EmbedRequest, EmbedResponse, GenerateRequest, GenerateResponse, ModerateRequest, ModerateResponse,
+        Capabilities, EmbedRequest, EmbedResponse, Extension, GenerateRequest, GenerateResponse,
+        ModerateRequest, ModerateResponse,
     },
     metadata::REQUEST_ID,
 };
-use reqwest::{Body, Client, Url};
+use reqwest::{Body, Client, RequestBuilder, Url};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use self::reading::Reading;
+use self::{look::Looked, reading::Reading};
 use crate::{
     answer::Answer,
-    engine::{AnswerStream, Ask, Dialect, Engine, Reader as _, Target, url},
+    engine::{AnswerStream, Ask, Dialect, Engine, Reader as _, Target, deny::denied, url},
     error::{Error, Fault},
 };
 
@@ -97,16 +99,41 @@ impl Http {
         Ok(Self { client, limits })
     }
 
+    /// What bounds every call.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Gets a small document.
     pub(crate) async fn get(
         &self,
         url: Url,
-        authorization: Option<&HeaderValue>,
+        headers: &[(HeaderName, HeaderValue)],
         at_most: Duration,
     ) -> Result<Bytes, Fault> {
-        let mut request = self.client.get(url);
-        if let Some(authorization) = authorization {
-            request = request.header(AUTHORIZATION, authorization);
+        self.fetch(self.client.get(url), headers, at_most).await
+    }
+
+    /// Gets a small document that has to be asked for by a POST.
+    async fn query(
+        &self,
+        url: Url,
+        body: Vec<u8>,
+        headers: &[(HeaderName, HeaderValue)],
+        at_most: Duration,
+    ) -> Result<Bytes, Fault> {
+        let request = self.client.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        self.fetch(request, headers, at_most).await
+    }
+
+    async fn fetch(
+        &self,
+        mut request: RequestBuilder,
+        headers: &[(HeaderName, HeaderValue)],
+        at_most: Duration,
+    ) -> Result<Bytes, Fault> {
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
         let fetch = async {
             let response = Response::from(request.send().await.map_err(|error| of_transport(&error))?);
@@ -122,8 +149,8 @@ impl Http {
 /// One model on one engine that is spoken to over HTTP.
 pub(crate) struct Upstream<D> {
     target: Target,
-    check: Url,
     http: Http,
+    looked: Mutex<Looked>,
     dialect: PhantomData<D>,
 }
 
@@ -135,14 +162,23 @@ impl<D> fmt::Debug for Upstream<D> {
 
 impl<D: Dialect> Upstream<D> {
     pub(crate) fn new(target: Target, http: &Http) -> Self {
-        Self { check: url::<D>(&target.endpoint, D::CHECK), target, http: http.clone(), dialect: PhantomData }
+        Self { target, http: http.clone(), looked: Mutex::default(), dialect: PhantomData }
     }
 
     fn fault(&self, fault: Fault) -> Error {
         fault.of(&self.target.deployment)
     }
 
+    /// Refuses what no caller may say to this engine.
+    fn admit(&self, extensions: &[Extension]) -> Result<(), Error> {
+        if extensions.is_empty() {
+            return Ok(());
+        }
+        denied(extensions, D::DENIED, &self.target.deny).map_err(Error::Request)
+    }
+
     async fn answer(&self, request: &GenerateRequest, context: &CallContext) -> Result<AnswerStream, Error> {
+        self.admit(&request.extensions)?;
         let ask = D::generate(request, &self.target)?;
         let limits = self.http.limits;
         let patience = if request.stream { limits.first_token_timeout } else { limits.answer_timeout };
@@ -194,8 +230,8 @@ impl<D: Dialect> Upstream<D> {
         if let Ok(id) = HeaderValue::from_str(context.request_id()) {
             request = request.header(REQUEST_ID, id);
         }
-        if let Some(authorization) = &self.target.authorization {
-            request = request.header(AUTHORIZATION, authorization);
+        for (name, value) in self.target.headers.iter() {
+            request = request.header(name, value);
         }
         let response = Response::from(request.send().await.map_err(|error| of_transport(&error))?);
         if response.status() == StatusCode::OK {
@@ -220,6 +256,7 @@ impl<D: Dialect> Engine for Upstream<D> {
         context: &'a CallContext,
     ) -> BoxFuture<'a, Result<EmbedResponse, Error>> {
         async move {
+            self.admit(&request.extensions)?;
             let body = self.whole(D::embed(request, &self.target)?, context).await;
             body.and_then(|body| D::embedded(&body, request)).map_err(|fault| self.fault(fault))
         }
@@ -232,6 +269,7 @@ impl<D: Dialect> Engine for Upstream<D> {
         context: &'a CallContext,
     ) -> BoxFuture<'a, Result<ModerateResponse, Error>> {
         async move {
+            self.admit(&request.extensions)?;
             let body = self.whole(D::moderate(request, &self.target)?, context).await;
             body.and_then(|body| D::moderated(&body, request)).map_err(|fault| self.fault(fault))
         }
@@ -239,17 +277,11 @@ impl<D: Dialect> Engine for Upstream<D> {
     }
 
     fn check(&self, timeout: Duration) -> BoxFuture<'_, Result<(), Fault>> {
-        async move {
-            let found = self.http.get(self.check.clone(), self.target.authorization.as_ref(), timeout).await;
-            match found.map(drop) {
-                // It answers: that a server lacks the list of models does not make it unable to generate (D7).
-                Err(fault) if matches!(fault.reason, Reason::EngineModelMissing | Reason::EngineRejected) => {
-                    Ok(())
-                }
-                other => other,
-            }
-        }
-        .boxed()
+        self.look(timeout).boxed()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.target.learnt().capabilities
     }
 }
 

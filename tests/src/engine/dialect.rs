@@ -1,17 +1,21 @@
-//! How OpenAI-compatible servers and Ollama say the same thing: events and lines, whole answers, lists.
+//! How OpenAI-compatible servers, Ollama and Anthropic say the same thing: events and lines, whole answers, lists.
 
 use serde_json::{Map, Value, json};
 
-use super::{Call, Script, Step};
+use super::{
+    Call, Script, Step,
+    anthropic::{self, Blocks},
+};
 
 /// Unix seconds that every scripted answer says it was made at.
 pub const CREATED: i64 = 1_750_000_000;
 
-/// The two ways to speak.
+/// The ways to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     OpenAi,
     Ollama,
+    Anthropic,
 }
 
 /// What one answer needs to know of its request.
@@ -23,6 +27,7 @@ pub(super) struct Voice {
     include_usage: bool,
     usage: (u64, u64),
     extra: Option<(String, Value)>,
+    blocks: Blocks,
 }
 
 impl Voice {
@@ -36,18 +41,22 @@ impl Voice {
             include_usage: body["stream_options"]["include_usage"].as_bool().unwrap_or(false),
             usage: script.usage,
             extra: script.extra.clone(),
+            blocks: Blocks::default(),
         }
     }
 
     pub(super) fn stream_content_type(&self) -> &'static str {
         match self.dialect {
-            Dialect::OpenAi => "text/event-stream; charset=utf-8",
+            Dialect::OpenAi | Dialect::Anthropic => "text/event-stream; charset=utf-8",
             Dialect::Ollama => "application/x-ndjson",
         }
     }
 
     /// The event or line for `step`; `None`: the dialect says nothing.
     pub(super) fn event(&self, step: &Step) -> Option<String> {
+        if self.dialect == Dialect::Anthropic {
+            return self.blocks.events(step, &self.message_head(), self.usage.1);
+        }
         let data = match step {
             Step::Event(text) => text.clone(),
             Step::Done if self.dialect == Dialect::OpenAi => "[DONE]".to_owned(),
@@ -55,7 +64,7 @@ impl Voice {
         };
         Some(match self.dialect {
             Dialect::OpenAi => format!("data: {data}\n\n"),
-            Dialect::Ollama => format!("{data}\n"),
+            Dialect::Ollama | Dialect::Anthropic => format!("{data}\n"),
         })
     }
 
@@ -63,7 +72,18 @@ impl Voice {
         match self.dialect {
             Dialect::OpenAi => self.openai_chunk(step),
             Dialect::Ollama => self.ollama_line(step),
+            Dialect::Anthropic => None,
         }
+    }
+
+    fn message_head(&self) -> Value {
+        let mut head = json!({
+            "id": self.id, "type": "message", "role": "assistant", "model": self.model, "content": [],
+            "stop_reason": null, "stop_sequence": null,
+            "usage": {"input_tokens": self.usage.0, "output_tokens": 1},
+        });
+        self.add_extra(&mut head);
+        head
     }
 
     fn openai_chunk(&self, step: &Step) -> Option<Value> {
@@ -133,6 +153,7 @@ impl Voice {
             message["content"] = Value::Null;
         }
         let mut answer = match self.dialect {
+            Dialect::Anthropic => anthropic::plain(self.message_head(), &message, finish, self.usage.1),
             Dialect::OpenAi => json!({
                 "id": self.id, "object": "chat.completion", "created": CREATED, "model": self.model,
                 "system_fingerprint": "fp_scripted", "usage": self.openai_usage(),

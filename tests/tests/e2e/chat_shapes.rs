@@ -146,6 +146,7 @@ both! {
 both! {
     async fn ollama_is_spoken_natively(topology: Topology) {
         let engine = Engine::start().await;
+        engine.serve_models(["llama3.2:3b"]);
         let config = format!(
             "[[deployments]]\nid = \"main\"\nengine = \"ollama\"\nendpoint = \"{}\"\nmodel = \"llama3.2:3b\"\n{}",
             engine.url(), model("test-model", &["main"], ""),

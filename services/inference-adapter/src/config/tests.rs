@@ -72,7 +72,7 @@ endpoint = 'http://ok'
             "line 11: deployments[1].tokens_per_second: must be from 0.1 to 1000000",
             "line 12: deployments[2].id: is required",
             "line 12: deployments[2].model: is required",
-            "line 13: deployments[2].engine: is \"vlm\"; must be one of \"openai\", \"ollama\", \"simulated\"",
+            "line 13: deployments[2].engine: is \"vlm\"; must be one of \"openai\", \"vllm\", \"llama-cpp\", \"ollama\", \"anthropic\", \"penstock\", \"simulated\"",
             "line 14: deployments[2].endpoint: must be a URL such as \"http://gpu-a:8000/v1\"",
             "line 16: deployments[3].id: is \"a\", which another deployment has already",
             "line 19: deployments[3].api_key_env: names the environment variable NOT_SET, which is not set",
@@ -84,4 +84,75 @@ endpoint = 'http://ok'
 fn a_deployment_without_endpoint_is_told_so_once() {
     let (_, mistakes) = read(Some("[[deployments]]\nid = 'a'\nengine = 'openai'\nmodel = 'm'"), &[]);
     assert_eq!(mistakes, ["line 1: deployments[0].endpoint: is required"]);
+}
+
+#[test]
+fn deployments_say_what_they_can_do_and_what_they_do_not_get() {
+    let text = "
+[[deployments]]
+id = 'a'
+engine = 'vllm'
+model = 'm'
+endpoint = 'http://gpu:8000/v1'
+context_tokens = 4096
+capabilities = { tools = true, vision = false }
+deny = ['top_k']
+[[deployments]]
+id = 'b'
+engine = 'penstock'
+model = 'm'
+endpoint = 'http://edge:4000'
+[[deployments]]
+id = 'c'
+engine = 'anthropic'
+model = 'm'
+endpoint = 'https://api.example'
+answer_tokens = 100
+";
+    let (config, mistakes) = read(Some(text), &[]);
+    assert_eq!(mistakes, [""; 0]);
+    let declared = config.deployments[0].declared;
+    assert_eq!(
+        (declared.tools, declared.vision, declared.audio, declared.context_tokens),
+        (Some(true), Some(false), None, Some(4096))
+    );
+    assert_eq!(config.deployments[0].deny, ["top_k"]);
+    assert!(matches!(config.deployments[1].engine, EngineConfig::Mesh { .. }));
+    assert!(matches!(config.deployments[2].engine, EngineConfig::Remote { answer_tokens: Some(100), .. }));
+}
+
+#[test]
+fn h1_mistakes_of_capabilities_and_denials_have_their_line() {
+    let text = "
+[[deployments]]
+id = 'a'
+engine = 'penstock'
+model = 'm'
+endpoint = 'https://edge:4000'
+capabilities = { tool = true }
+deny = ['messages']
+[[deployments]]
+id = 'b'
+engine = 'openai'
+model = 'm'
+endpoint = 'http://x'
+answer_tokens = 7
+capabilities = { vision = 'yes' }
+[inference_adapter]
+discover = ['anthropic+https://api.example']
+";
+    let (_, mistakes) = read(Some(text), &[]);
+    for expected in [
+        "line 6: deployments[0].endpoint: must be of the form \"http://host:port[,host:port…]\" for another mesh",
+        "line 7: deployments[0].capabilities.tool: is not a known key; did you mean `tools`?",
+        "line 8: deployments[0].deny: must name members of requests that the gateway does not need itself",
+        "line 15: deployments[1].capabilities.vision: is a string, not true or false",
+        "line 17: inference_adapter.discover: names an engine that cannot be looked for; use [[deployments]]",
+    ] {
+        assert!(mistakes.iter().any(|mistake| mistake == expected), "{expected}\n{mistakes:#?}");
+    }
+    assert!(
+        mistakes.iter().any(|mistake| mistake.contains("deployments[1].answer_tokens: is not a known key"))
+    );
+    assert_eq!(mistakes.len(), 6, "{mistakes:#?}");
 }

@@ -1,5 +1,6 @@
 //! Ollama's own API, `/api/chat`: newline-delimited JSON, options in a map, tool arguments as objects.
 
+mod capabilities;
 mod line;
 mod request;
 #[cfg(test)]
@@ -8,7 +9,7 @@ mod tests;
 use penstock_proto::inference::v1::{EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest};
 use serde::Deserialize;
 
-use super::{Ask, Dialect, Frame, Reader, Target};
+use super::{Ask, Detail, Dialect, Frame, Learnt, Reader, Target};
 use crate::{
     error::{Error, Fault},
     frames::Ndjson,
@@ -50,6 +51,21 @@ impl Dialect for Ollama {
         }
         let list: List = serde_json::from_slice(body).ok()?;
         Some(list.models.into_iter().map(|model| model.name).collect())
+    }
+
+    /// A name without a tag is that of the tag `latest`.
+    fn lacks(list: &[u8], model: &str) -> bool {
+        let is_it = |name: &str| name == model || name.strip_suffix(":latest") == Some(model);
+        Self::models(list).is_some_and(|models| !models.is_empty() && !models.iter().any(|one| is_it(one)))
+    }
+
+    fn detail(target: &Target) -> Option<Detail> {
+        let body = serde_json::json!({"model": target.model}).to_string().into_bytes();
+        Some(Detail { path: "/api/show".into(), body: Some(body) })
+    }
+
+    fn detailed(body: &[u8]) -> Learnt {
+        Learnt { capabilities: capabilities::read(body), ..Learnt::default() }
     }
 }
 

@@ -1,14 +1,14 @@
 //! The dialect of OpenAI's API, as vLLM, llama.cpp, LM Studio, SGLang and many others speak it.
 
 mod chunk;
+pub(super) mod list;
 pub(super) mod request;
 #[cfg(test)]
 mod tests;
 
 use penstock_proto::inference::v1::{EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest};
-use serde::Deserialize;
 
-use super::{Ask, Dialect, Frame, Reader, Target};
+use super::{Ask, Dialect, Frame, Learnt, Reader, Target};
 use crate::{
     error::{Error, Fault},
     frames::Sse,
@@ -25,9 +25,13 @@ impl Dialect for OpenAi {
     const MODELS: &'static str = "/models";
     const CHECK: &'static str = "/models";
     const STREAM_TYPE: &'static str = "text/event-stream";
+    /// Which server it is nobody knows: what is denied to vLLM or llama.cpp for the sake of their memory and of
+    /// other callers' slots.
+    const DENIED: &'static [&'static str] =
+        &["n_discard", "id_slot", "slot_id", "kv_transfer_params", "prompt_embeds"];
 
     fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error> {
-        let body = request::encode(request, &target.model)?;
+        let body = request::encode(request, &target.model, request::HABITS)?;
         Ok(Ask { path: "/chat/completions", body })
     }
 
@@ -40,16 +44,15 @@ impl Dialect for OpenAi {
     }
 
     fn models(body: &[u8]) -> Option<Vec<String>> {
-        #[derive(Deserialize)]
-        struct List {
-            data: Vec<Model>,
-        }
-        #[derive(Deserialize)]
-        struct Model {
-            id: String,
-        }
-        let list: List = serde_json::from_slice(body).ok()?;
-        Some(list.data.into_iter().map(|model| model.id).collect())
+        list::names(body)
+    }
+
+    fn lacks(body: &[u8], model: &str) -> bool {
+        list::lacks(body, model)
+    }
+
+    fn listed(body: &[u8], target: &Target) -> Learnt {
+        list::learnt(body, &target.model)
     }
 }
 

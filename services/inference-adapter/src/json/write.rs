@@ -160,7 +160,7 @@ impl Object<'_> {
 }
 
 /// A name as engines that ignore case see it; both ways, because `ſ` and `K` fold to ASCII only one way each.
-fn fold(name: &str) -> Cow<'_, str> {
+pub(crate) fn fold(name: &str) -> Cow<'_, str> {
     if name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
         return Cow::Borrowed(name);
     }

@@ -41,6 +41,10 @@ pub(crate) fn engine_error(json: &[u8]) -> Fault {
         Fault::new(Reason::ContextLengthExceeded, "the prompt is longer than the model's context")
     } else if words.filtered() {
         Fault::new(Reason::ContentFiltered, "the engine's content filter refused the request")
+    } else if words.overloaded() {
+        Fault::new(Reason::EngineOverloaded, "the engine said in its answer that it is overloaded")
+    } else if words.credentials() {
+        Fault::new(Reason::EngineCredentials, "the engine refused the credential in its answer")
     } else {
         Fault::new(Reason::EngineFailed, "the engine reported an error in its answer")
     }
@@ -74,9 +78,24 @@ impl Words {
 
     fn context_too_long(&self) -> bool {
         ["context_length", "exceed_context_size"].iter().any(|code| self.code.contains(code))
-            || ["context length", "context size", "context window", "maximum model length"]
-                .iter()
-                .any(|words| self.message.contains(words))
+            || [
+                "context length",
+                "context size",
+                "context window",
+                "context limit",
+                "maximum model length",
+                "prompt is too long",
+            ]
+            .iter()
+            .any(|words| self.message.contains(words))
+    }
+
+    fn overloaded(&self) -> bool {
+        ["overloaded", "rate_limit"].iter().any(|code| self.code.contains(code))
+    }
+
+    fn credentials(&self) -> bool {
+        ["authentication_error", "permission_error"].iter().any(|code| self.code.contains(code))
     }
 
     fn filtered(&self) -> bool {

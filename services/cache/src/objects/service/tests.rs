@@ -111,7 +111,7 @@ async fn every_violation_is_named() {
     assert_eq!(reason(client.list(request(list)).await).1, ["tenant", "kind", "limit"]);
     let pair = MetadataPair { key: "k".repeat(65), value: String::new() };
     let update = UpdateRequest { key: key("t", "a"), metadata: Some(Metadata { pairs: vec![pair] }) };
-    assert_eq!(reason(client.update(request(update)).await).1, ["metadata"]);
+    assert_eq!(reason(client.update(request(update)).await).1, [format!("metadata.{}", "k".repeat(64))]);
     let large = ObjectMessage { content: vec![0; 100_001].into(), ..object("large") };
     assert_eq!(reason(client.put(put("t", large)).await).0, Reason::RequestTooLarge);
 }

@@ -12,13 +12,8 @@ use super::*;
 use crate::answer::Answer;
 
 fn target() -> Target {
-    Target {
-        deployment: "d".into(),
-        endpoint: "http://127.0.0.1:1".parse().unwrap(),
-        model: "llama3.2:3b".into(),
-        context_tokens: Some(8192),
-        authorization: None,
-    }
+    let found = Target::found("d".into(), "http://127.0.0.1:1".parse().unwrap(), "llama3.2:3b".into());
+    Target { context_tokens: Some(8192), ..found }
 }
 
 fn encode(request: &GenerateRequest) -> Result<String, Vec<String>> {

@@ -6,6 +6,7 @@ use penstock_proto::inference::v1::{
 };
 
 use crate::{
+    engine::tool_choice::ToolChoice,
     error::Error,
     json::write::{Object, Writer},
 };
@@ -59,54 +60,67 @@ const MESSAGE: &[&str] = &[
     "function_call",
 ];
 const PART: &[&str] = &["type", "text", "image_url", "input_audio", "file", "refusal"];
-/// Names that steer a gateway or reach into an engine (A7, A8): an upstream's address and credential, and
-/// fields that are known to corrupt memory or to take another caller's slot or cache.
-pub(crate) const DENIED: &[&str] = &[
-    "api_base",
-    "base_url",
-    "api_key",
-    "api_type",
-    "api_version",
-    "organization",
-    "custom_llm_provider",
-    "headers",
-    "extra_headers",
-    "default_headers",
-    "proxy",
-    "proxies",
-    "n_discard",
-    "id_slot",
-    "slot_id",
-    "kv_transfer_params",
-];
+/// What every dialect refuses, beside what `Upstream` checks for all of them.
+pub(crate) use crate::engine::deny::STEERING as DENIED;
+
+/// What servers of the dialect do not agree on.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct Habits {
+    /// Name of an assistant's reasoning in the history.
+    pub(in crate::engine) reasoning: &'static str,
+    /// Whether it knows the role `developer`; else it is `system`.
+    pub(in crate::engine) developer: bool,
+    /// Whether it reads hints for its accounts and caches.
+    pub(in crate::engine) hints: bool,
+    /// Whether a `tool_choice` may be an object; else it is a word, and only the chosen tools are offered.
+    pub(in crate::engine) choice_objects: bool,
+}
+
+/// Those of most servers.
+pub(super) const HABITS: Habits =
+    Habits { reasoning: "reasoning_content", developer: true, hints: true, choice_objects: true };
 
 /// The body of a request.
-pub(super) fn encode(request: &GenerateRequest, model: &str) -> Result<Vec<u8>, Error> {
+pub(in crate::engine) fn encode(
+    request: &GenerateRequest,
+    model: &str,
+    habits: Habits,
+) -> Result<Vec<u8>, Error> {
     let mut writer = Writer::default();
     writer.object(|object| {
         object.member("model", model);
-        messages(object, request);
+        messages(object, request, habits);
         object.member("stream", &request.stream);
         if request.stream {
             stream_options(object.key("stream_options"), request.stream_options.as_ref());
         }
         sampling(object, request);
-        if !request.tools.is_empty() {
-            object.key("tools").array(&request.tools, tool);
+        if habits.choice_objects {
+            if !request.tools.is_empty() {
+                object.key("tools").array(&request.tools, tool);
+            }
+            object.raw("tool_choice", "tool_choice", request.tool_choice_json.as_deref());
+        } else {
+            chosen_tools(object, request);
         }
-        object.raw("tool_choice", "tool_choice", request.tool_choice_json.as_deref());
         object.optional("parallel_tool_calls", &request.parallel_tool_calls);
         object.raw("response_format", "response_format", request.response_format_json.as_deref());
         object.optional("reasoning_effort", &request.reasoning_effort);
         rare(object, request);
+        if habits.hints {
+            hints(object, request);
+        }
         object.extensions("", &request.extensions, REQUEST, DENIED);
     });
     writer.finish()
 }
 
-fn messages(object: &mut Object<'_>, request: &GenerateRequest) {
+fn messages(object: &mut Object<'_>, request: &GenerateRequest, habits: Habits) {
     match &request.input {
-        Some(Input::Chat(chat)) => object.key("messages").array(&chat.messages, message),
+        Some(Input::Chat(chat)) => {
+            let messages = object.key("messages");
+            messages.array(&chat.messages, |writer, at, one| message(writer, at, one, habits));
+        }
         Some(Input::Text(_)) | None => object.refuse("messages", "is required"),
     }
 }
@@ -131,16 +145,42 @@ fn sampling(object: &mut Object<'_>, request: &GenerateRequest) {
     object.optional("user", &request.user);
 }
 
+/// What helps a provider with its accounts and caches: nothing in the answer depends on it.
+fn hints(object: &mut Object<'_>, request: &GenerateRequest) {
+    object.optional("service_tier", &request.service_tier);
+    object.optional("prompt_cache_key", &request.prompt_cache_key);
+    object.optional("safety_identifier", &request.safety_identifier);
+}
+
+/// Tools for a server that takes a word as the choice: a choice among them is kept by offering no others.
+fn chosen_tools(object: &mut Object<'_>, request: &GenerateRequest) {
+    let choice = match ToolChoice::read(request.tool_choice_json.as_deref()) {
+        Ok(choice) => choice,
+        Err((field, message)) => return object.unsupported(field, message),
+    };
+    let word = choice.as_ref().map(|choice| match choice {
+        ToolChoice::Auto | ToolChoice::Allowed(_, false) => "auto",
+        ToolChoice::None => "none",
+        ToolChoice::Required | ToolChoice::Function(_) | ToolChoice::Allowed(_, true) => "required",
+    });
+    let offered: Vec<_> = request
+        .tools
+        .iter()
+        .filter(|tool| choice.as_ref().is_none_or(|choice| choice.offers(tool)))
+        .collect();
+    if !offered.is_empty() {
+        object.key("tools").array(offered, tool);
+    }
+    object.optional("tool_choice", &word);
+}
+
 /// What few requests have. `store` and `metadata` are not for engines: the gateway keeps what is to be kept.
 fn rare(object: &mut Object<'_>, request: &GenerateRequest) {
-    object.optional("service_tier", &request.service_tier);
     object.optional("verbosity", &request.verbosity);
     object.optional("modalities", &request.modalities.as_ref().map(|list| &list.values));
     object.raw("audio", "audio", request.audio_json.as_deref());
     object.raw("prediction", "prediction", request.prediction_json.as_deref());
     object.raw("web_search_options", "web_search_options", request.web_search_options_json.as_deref());
-    object.optional("prompt_cache_key", &request.prompt_cache_key);
-    object.optional("safety_identifier", &request.safety_identifier);
     object.raw("functions", "functions", request.functions_json.as_deref());
     object.raw("function_call", "function_call", request.function_call_json.as_deref());
 }
@@ -154,10 +194,11 @@ fn stream_options(writer: &mut Writer, options: Option<&StreamOptions>) {
     });
 }
 
-fn message(writer: &mut Writer, index: usize, message: &Message) {
+fn message(writer: &mut Writer, index: usize, message: &Message, habits: Habits) {
     let path = || format!("messages[{index}].");
     writer.object(|object| {
-        object.member("role", &message.role);
+        let role = if habits.developer || message.role != "developer" { &*message.role } else { "system" };
+        object.member("role", role);
         match &message.content {
             Some(Content::Text(text)) => object.member("content", text),
             Some(Content::Parts(parts)) => {
@@ -173,7 +214,7 @@ fn message(writer: &mut Writer, index: usize, message: &Message) {
         }
         object.optional("tool_call_id", &message.tool_call_id);
         object.optional("refusal", &message.refusal);
-        object.optional("reasoning_content", &message.reasoning);
+        object.optional(habits.reasoning, &message.reasoning);
         if let Some(call) = &message.function_call {
             function_call(object.key("function_call"), &format!("{}function_call.", path()), call);
         }

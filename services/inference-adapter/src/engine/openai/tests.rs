@@ -20,13 +20,7 @@ fn text(role: &str, text: &str) -> Message {
 }
 
 fn target() -> Target {
-    Target {
-        deployment: "d".into(),
-        endpoint: "http://127.0.0.1:1".parse().unwrap(),
-        model: "engine/model".into(),
-        context_tokens: None,
-        authorization: None,
-    }
+    Target::found("d".into(), "http://127.0.0.1:1".parse().unwrap(), "engine/model".into())
 }
 
 fn encode(request: &GenerateRequest) -> Result<String, Vec<String>> {
@@ -122,13 +116,64 @@ fn a_request_is_written_whole() {
 #[test]
 fn a7_a8_dangerous_extensions_are_refused_by_name() {
     let mut request = everything();
-    request.extensions = vec![
-        extension("api_base", r#""http://evil""#),
-        extension("n_discard", "-1"),
-        extension("Model", "1"),
-        extension("top_k", "1,2"),
-    ];
-    assert_eq!(encode(&request).unwrap_err(), ["api_base", "n_discard", "Model", "top_k"]);
+    request.extensions =
+        vec![extension("api_base", r#""http://evil""#), extension("Model", "1"), extension("top_k", "1,2")];
+    assert_eq!(encode(&request).unwrap_err(), ["api_base", "Model", "top_k"]);
+}
+
+#[test]
+fn servers_of_the_dialect_have_habits_of_their_own() {
+    let asks = |target: &dyn Fn(&GenerateRequest) -> Result<Ask, Error>, request: &GenerateRequest| {
+        serde_json::from_slice::<serde_json::Value>(&target(request).unwrap().body).unwrap()
+    };
+    let request = GenerateRequest {
+        model: "m".into(),
+        input: Some(Input::Chat(ChatInput {
+            messages: vec![
+                text("developer", "be kind"),
+                Message { reasoning: Some("hm".into()), ..text("assistant", "hi") },
+            ],
+        })),
+        service_tier: Some("flex".into()),
+        tools: ["f", "g"].map(named).into(),
+        tool_choice_json: Some(r#"{"type":"function","function":{"name":"g"}}"#.into()),
+        ..GenerateRequest::default()
+    };
+    let (vllm, llama) = (
+        asks(&|request| crate::engine::vllm::Vllm::generate(request, &target()), &request),
+        asks(&|request| crate::engine::llama_cpp::LlamaCpp::generate(request, &target()), &request),
+    );
+    assert_eq!(vllm["messages"][1]["reasoning"], "hm");
+    assert_eq!(vllm["messages"][0]["role"], "developer");
+    assert_eq!(vllm["tool_choice"]["function"]["name"], "g");
+    assert_eq!(llama["messages"][1]["reasoning_content"], "hm");
+    assert_eq!(llama["messages"][0]["role"], "system");
+    assert_eq!(llama["tool_choice"], "required", "it takes words only");
+    assert_eq!(llama["tools"].as_array().unwrap().len(), 1, "so the choice is kept by what is offered");
+    assert!(vllm.get("service_tier").is_none() && llama.get("service_tier").is_none());
+}
+
+#[test]
+fn what_a_server_would_leave_out_is_refused() {
+    let many = GenerateRequest { n: Some(2), ..everything_plain() };
+    let llama = crate::engine::llama_cpp::LlamaCpp::generate;
+    assert!(matches!(llama(&many, &target()), Err(Error::Unsupported(_))));
+    let mut newer = target();
+    newer.declared.multiple_choices = Some(true);
+    assert!(llama(&many, &newer).is_ok());
+    let search = GenerateRequest { web_search_options_json: Some("{}".into()), ..everything_plain() };
+    let vllm = crate::engine::vllm::Vllm::generate(&search, &target());
+    assert!(matches!(vllm, Err(Error::Unsupported(found)) if found[0].field == "web_search_options"));
+}
+
+fn everything_plain() -> GenerateRequest {
+    let input = Input::Chat(ChatInput { messages: vec![text("user", "hi")] });
+    GenerateRequest { model: "m".into(), input: Some(input), ..GenerateRequest::default() }
+}
+
+fn named(name: &str) -> Tool {
+    let function = FunctionTool { name: name.into(), ..FunctionTool::default() };
+    Tool { r#type: "function".into(), function: Some(function), ..Tool::default() }
 }
 
 #[test]

@@ -1,0 +1,66 @@
+//! vLLM: OpenAI's dialect, its own habits, and what it would ignore or must not be told.
+
+use penstock_proto::inference::v1::{EmbedRequest, EmbedResponse, GenerateRequest, generate_request::Input};
+
+use super::{
+    Ask, Dialect, Learnt, Target,
+    lacks::{Lack, refuse},
+    openai::{
+        OpenAi, list,
+        request::{Habits, encode},
+    },
+};
+use crate::error::{Error, Fault};
+
+/// vLLM.
+#[derive(Debug)]
+pub(crate) struct Vllm;
+
+/// Since 0.11 reasoning is `reasoning` in both directions. It has no accounts.
+const HABITS: Habits = Habits { reasoning: "reasoning", developer: true, hints: false, choice_objects: true };
+/// What it would leave out without a word.
+const LACKS: &[Lack] =
+    &[Lack::AudioAnswers, Lack::Prediction, Lack::WebSearch, Lack::Functions, Lack::CustomTools];
+
+impl Dialect for Vllm {
+    type Frames = <OpenAi as Dialect>::Frames;
+    type Reader = <OpenAi as Dialect>::Reader;
+    const ROOT: &'static str = OpenAi::ROOT;
+    const MODELS: &'static str = OpenAi::MODELS;
+    const CHECK: &'static str = "/../health";
+    const STREAM_TYPE: &'static str = OpenAi::STREAM_TYPE;
+    /// Other callers' requests, their order and their memory; templates and tensors of a caller's own, which
+    /// have crashed it (CVE-2025-61620, CVE-2025-62164).
+    const DENIED: &'static [&'static str] =
+        &["kv_transfer_params", "request_id", "priority", "prompt_embeds", "chat_template"];
+
+    fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error> {
+        refuse(request, LACKS)?;
+        match &request.input {
+            Some(Input::Text(text)) if text.suffix.is_some() => {
+                Err(Error::Unsupported(vec![penstock_proto::Violation::new(
+                    "suffix",
+                    "this engine fills no gaps: leave it out",
+                )]))
+            }
+            Some(Input::Text(_)) => OpenAi::generate(request, target),
+            _ => Ok(Ask { path: "/chat/completions", body: encode(request, &target.model, HABITS)? }),
+        }
+    }
+
+    fn embed(request: &EmbedRequest, target: &Target) -> Result<Ask, Error> {
+        OpenAi::embed(request, target)
+    }
+
+    fn embedded(body: &[u8], request: &EmbedRequest) -> Result<EmbedResponse, Fault> {
+        OpenAi::embedded(body, request)
+    }
+
+    fn models(body: &[u8]) -> Option<Vec<String>> {
+        list::names(body)
+    }
+
+    fn listed(body: &[u8], target: &Target) -> Learnt {
+        list::learnt(body, &target.model)
+    }
+}
