@@ -45,7 +45,7 @@ use crate::{
 pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
     let metrics = EngineMetrics::register(&chassis.metrics);
     let foundry = Foundry {
-        http: Http::new(config.limits, config.needs_tls())?,
+        http: Http::new(config.limits, config.needs_tls(), metrics.clone())?,
         health: chassis.health.clone(),
         metrics: metrics.clone(),
         max_in_flight: config.max_streams_per_deployment,

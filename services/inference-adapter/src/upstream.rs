@@ -29,6 +29,7 @@ use penstock_proto::{
     },
     metadata::REQUEST_ID,
 };
+use prometheus_client::metrics::counter::Counter;
 use reqwest::{Body, Client, Url};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -37,6 +38,7 @@ use crate::{
     answer::Answer,
     engine::{AnswerStream, Ask, Dialect, Engine, Reader as _, Target, url},
     error::{Error, Fault},
+    metrics::EngineMetrics,
 };
 
 /// Bytes of an error's body that are read to classify it: more is no error message.
@@ -73,12 +75,13 @@ pub(crate) struct Limits {
 pub(crate) struct Http {
     client: Client,
     limits: Limits,
+    metrics: EngineMetrics,
 }
 
 impl Http {
     /// `needs_tls`: some engine is reached over TLS. Only then are the system's certificates read: a container
     /// for local engines may have none, and they take time at the start.
-    pub(crate) fn new(limits: Limits, needs_tls: bool) -> Result<Self, Error> {
+    pub(crate) fn new(limits: Limits, needs_tls: bool, metrics: EngineMetrics) -> Result<Self, Error> {
         // Fails only if another part of the process chose a provider already: as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = if needs_tls { Client::builder() } else { Client::builder().tls_certs_only([]) };
@@ -94,7 +97,7 @@ impl Http {
             // Engines speak HTTP/1.1, and one connection each makes cancellation a close.
             .http1_only()
             .build()?;
-        Ok(Self { client, limits })
+        Ok(Self { client, limits, metrics })
     }
 
     /// Gets a small document.
@@ -124,6 +127,7 @@ pub(crate) struct Upstream<D> {
     target: Target,
     check: Url,
     http: Http,
+    malformed: Counter,
     dialect: PhantomData<D>,
 }
 
@@ -135,7 +139,13 @@ impl<D> fmt::Debug for Upstream<D> {
 
 impl<D: Dialect> Upstream<D> {
     pub(crate) fn new(target: Target, http: &Http) -> Self {
-        Self { check: url::<D>(&target.endpoint, D::CHECK), target, http: http.clone(), dialect: PhantomData }
+        Self {
+            check: url::<D>(&target.endpoint, D::CHECK),
+            malformed: http.metrics.malformed(&target.deployment),
+            target,
+            http: http.clone(),
+            dialect: PhantomData,
+        }
     }
 
     fn fault(&self, fault: Fault) -> Error {
@@ -153,7 +163,9 @@ impl<D: Dialect> Upstream<D> {
         match kind_of::<D>(&response, request.stream).map_err(|fault| self.fault(fault))? {
             Shape::Stream => {
                 let deployment = Arc::clone(&self.target.deployment);
-                Ok(Reading::<D>::new(response.into_body(), answer, deployment, limits, deadline).boxed())
+                let malformed = self.malformed.clone();
+                let body = response.into_body();
+                Ok(Reading::<D>::new(body, answer, deployment, malformed, limits, deadline).boxed())
             }
             Shape::Plain => {
                 let read = timeout_at(deadline, collect(response.into_body(), limits.answer_max_bytes)).await;

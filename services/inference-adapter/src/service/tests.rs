@@ -191,7 +191,7 @@ async fn what_arrives_together_travels_together() {
     .await;
     let mut stream = adapter.open(request(true)).await.unwrap();
     let message = stream.message().await.unwrap().unwrap();
-    assert_eq!(message.chunks.len(), 4);
+    assert_eq!(message.chunks.len(), 5, "role, two texts, end, usage");
     assert!(stream.message().await.unwrap().is_none());
 }
 
@@ -205,8 +205,8 @@ async fn plain_answers_are_one_chunk_and_c6_plain_json_serves_a_stream() {
     assert_eq!(chunks[0].usage.as_ref().unwrap().total_tokens, 5);
     let (chunks, result) = adapter.ask(request(true)).await;
     result.unwrap();
-    assert_eq!((chunks.len(), text(&chunks).as_str()), (2, "Hello"));
-    assert!(chunks[1].choices.is_empty() && chunks[1].usage.is_some());
+    assert_eq!((chunks.len(), text(&chunks).as_str()), (4, "Hello"), "role, text, end, usage");
+    assert!(chunks[3].choices.is_empty() && chunks[3].usage.is_some());
 }
 
 #[tokio::test]

@@ -158,14 +158,16 @@ fn lines_become_chunks() {
         answer.take(chunk, &mut out).unwrap();
     }
     answer.end(&mut out).unwrap();
-    let delta = |at: usize| out[at].choices[0].delta.as_ref().unwrap();
+    // The role, the thought, the calls, the text, the end, the usage.
+    assert_eq!(out.len(), 6);
+    let delta = |at: usize| out[at + 1].choices[0].delta.as_ref().unwrap();
     assert_eq!((delta(0).reasoning.as_deref(), delta(0).content.as_deref()), (Some("hm"), None));
     let calls = &delta(1).tool_calls;
     assert_eq!(calls.iter().map(|call| call.index).collect::<Vec<_>>(), [Some(0), Some(1)]);
     assert!(calls.iter().all(|call| call.id.as_deref().unwrap().starts_with("call_")));
     assert_eq!(calls[0].function.as_ref().unwrap().arguments.as_deref(), Some(r#"{"a": 1}"#));
-    assert_eq!(out[2].choices[0].finish_reason.as_deref(), Some("tool_calls"));
-    let usage = out[3].usage.as_ref().unwrap();
+    assert_eq!(out[4].choices[0].finish_reason.as_deref(), Some("tool_calls"));
+    let usage = out[5].usage.as_ref().unwrap();
     assert_eq!(
         (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, usage.estimated),
         (3, 4, 7, false)
