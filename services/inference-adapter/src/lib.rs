@@ -16,6 +16,8 @@ mod frames;
 mod json;
 mod metrics;
 mod service;
+mod tally;
+mod tokens;
 mod upstream;
 
 use penstock_chassis::{Chassis, MESSAGE_MAX_BYTES};

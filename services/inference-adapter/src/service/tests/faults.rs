@@ -37,7 +37,29 @@ async fn c5_an_answer_without_done_is_whole_if_it_finished() {
         with_engine("openai", "", |_| vec![sse(&(events(&[FIRST, SECOND, LAST]) + "0\r\n\r\n"))]).await;
     let (chunks, result) = adapter.ask(request(true)).await;
     result.unwrap();
-    assert!(chunks.last().unwrap().usage.as_ref().unwrap().estimated);
+    let usage = chunks.last().unwrap().usage.as_ref().unwrap();
+    // Three to mark the message, three to begin the answer, the role, "canary", and "Hello".
+    assert_eq!((usage.prompt_tokens, usage.completion_tokens, usage.total_tokens), (9, 1, 10));
+    assert!(usage.estimated && chunks.iter().filter(|chunk| chunk.usage.is_some()).count() == 1);
+    let metrics = adapter.chassis.metrics.encode().unwrap();
+    assert!(metrics.contains("penstock_engine_estimated_usage_total{deployment=\"d\"} 1"), "{metrics}");
+}
+
+/// D10: half of usage, and usage of a plain answer.
+#[tokio::test]
+async fn d10_usage_that_is_missing_or_senseless_is_counted() {
+    for usage in ["", r#","usage":{"prompt_tokens":-1,"completion_tokens":2.0}"#, r#","usage":null"#] {
+        let choice = r#"{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}"#;
+        let body = format!(r#"{{"id":"c","choices":[{choice}]{usage}}}"#);
+        let (adapter, _engine) =
+            with_engine("openai", "", move |_| vec![whole("200 OK", "application/json", &body)]).await;
+        let (chunks, result) = adapter.ask(request(false)).await;
+        result.unwrap();
+        let seen = chunks[0].usage.as_ref().unwrap();
+        let completion = if usage.contains("2.0") { 2 } else { 1 };
+        assert_eq!((seen.prompt_tokens, seen.completion_tokens), (9, completion), "{usage}");
+        assert!(seen.estimated && chunks.len() == 1);
+    }
 }
 
 #[tokio::test]
