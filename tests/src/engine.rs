@@ -2,6 +2,7 @@
 //! told (also what no proper server would do), and records what reached it and when its client went away.
 
 mod dialect;
+mod ollama;
 mod record;
 mod script;
 mod wire;
@@ -14,6 +15,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use serde_json::Value;
 use tokio::{
     io::AsyncWriteExt as _,
     net::{
@@ -42,6 +44,7 @@ struct Shared {
     next: Mutex<VecDeque<Script>>,
     default: Mutex<Script>,
     models: Mutex<Vec<String>>,
+    shown: Mutex<Value>,
     calls: watch::Sender<Vec<Call>>,
     free_calls: Mutex<Vec<Call>>,
     gate: Semaphore,
@@ -73,6 +76,7 @@ impl Engine {
             next: Mutex::default(),
             default: Mutex::default(),
             models: Mutex::new(vec!["engine-model".into()]),
+            shown: Mutex::new(ollama::show()),
             calls: watch::Sender::default(),
             free_calls: Mutex::default(),
             gate: Semaphore::new(0),
@@ -117,6 +121,11 @@ impl Engine {
     /// Lists these models.
     pub fn serve_models<T: Into<String>>(&self, models: impl IntoIterator<Item = T>) {
         *self.shared.models.lock().unwrap() = models.into_iter().map(Into::into).collect();
+    }
+
+    /// Describes its models so, as Ollama does.
+    pub fn show(&self, description: Value) {
+        *self.shared.shown.lock().unwrap() = description;
     }
 
     /// Lets `times` gates pass.
@@ -214,14 +223,18 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 fn dialect_of(call: &Call) -> Option<Dialect> {
     match (call.method.as_str(), call.path.as_str()) {
         ("POST", "/v1/chat/completions") => Some(Dialect::OpenAi),
-        ("POST", "/api/chat") => Some(Dialect::Ollama),
+        ("POST", "/api/chat" | "/api/generate" | "/api/embed") => Some(Dialect::Ollama),
         _ => None,
     }
 }
 
 impl Shared {
     async fn answer_free(&self, call: Call, write: &mut OwnedWriteHalf) -> bool {
-        let answer = match dialect::free(&call.path, &self.models.lock().unwrap()) {
+        let free = match call.path.as_str() {
+            "/api/show" => Some(self.shown.lock().unwrap().clone()),
+            path => dialect::free(path, &self.models.lock().unwrap()),
+        };
+        let answer = match free {
             Some(value) => wire::whole(200, &[], value.to_string().as_bytes()),
             None => wire::whole(404, &[], b"{\"error\":\"not found\"}"),
         };

@@ -13,7 +13,7 @@ use penstock_proto::{
 };
 
 use self::{calls::Calls, split::split};
-use crate::error::Fault;
+use crate::{error::Fault, upstream::prompt_too_long};
 
 /// Choices of an answer at most: as many as a request may ask for.
 const CHOICES_MAX: usize = 128;
@@ -37,6 +37,8 @@ pub(crate) struct Answer {
     continues: bool,
     choices: Vec<State>,
     usage: Option<(Usage, Vec<Extension>)>,
+    /// A prompt of so many tokens was cut.
+    prompt_max: Option<u64>,
     begun: bool,
 }
 
@@ -62,8 +64,14 @@ impl Answer {
             continues: matches!(request.input, Some(Input::Text(_))),
             choices: Vec::new(),
             usage: None,
+            prompt_max: None,
             begun: false,
         }
+    }
+
+    /// The same, to a prompt that must stay below so many tokens: one that has as many was cut to fit (D12).
+    pub(crate) fn below(self, prompt_max: Option<u64>) -> Self {
+        Self { prompt_max, ..self }
     }
 
     /// Whether the model has said anything yet.
@@ -83,6 +91,10 @@ impl Answer {
         self.identify(&chunk);
         if let Some(usage) = chunk.usage.take() {
             let usage = sane(usage);
+            if self.prompt_max.is_some_and(|most| u64::try_from(usage.prompt_tokens).is_ok_and(|n| n >= most))
+            {
+                return Err(prompt_too_long());
+            }
             if chunk.choices.is_empty() {
                 self.usage = Some((usage, std::mem::take(&mut chunk.extensions)));
                 return Ok(());

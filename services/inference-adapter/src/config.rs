@@ -60,8 +60,25 @@ pub(crate) struct DeploymentConfig {
 /// The engine of a deployment.
 #[derive(Debug)]
 pub(crate) enum EngineConfig {
-    Remote { kind: Kind, endpoint: Url, api_key: Option<SecretString>, context_tokens: Option<u64> },
+    Remote(RemoteConfig),
     Simulated(Pace),
+}
+
+/// An engine that is spoken to over HTTP.
+#[derive(Debug)]
+pub(crate) struct RemoteConfig {
+    pub(crate) kind: Kind,
+    pub(crate) endpoint: Url,
+    pub(crate) api_key: Option<SecretString>,
+    pub(crate) context_tokens: Option<u64>,
+    pub(crate) first_token_timeout: Option<Duration>,
+    pub(crate) keep_alive_seconds: Option<i64>,
+}
+
+/// How long the first token of such an engine may take, where nobody says; `None`: as for every engine. Ollama
+/// loads the model with the first request, a large one from a slow disk in minutes.
+pub(crate) fn first_token_timeout(kind: Kind) -> Option<Duration> {
+    (kind == Kind::Ollama).then_some(Duration::from_secs(600))
 }
 
 impl Config {
@@ -108,7 +125,7 @@ impl Config {
     /// Whether any engine is reached over TLS.
     pub(crate) fn needs_tls(&self) -> bool {
         let configured = self.deployments.iter().filter_map(|deployment| match &deployment.engine {
-            EngineConfig::Remote { endpoint, .. } => Some(endpoint),
+            EngineConfig::Remote(remote) => Some(&remote.endpoint),
             EngineConfig::Simulated(_) => None,
         });
         configured.chain(self.discover.iter().map(|place| &place.endpoint)).any(|url| url.scheme() == "https")
@@ -220,11 +237,27 @@ fn remote(section: &mut Section, kind: Kind) -> (String, EngineConfig) {
         Kind::Ollama => section.integer("context_tokens", 0, 0..=100_000_000),
         Kind::OpenAi | Kind::Simulated => 0,
     };
+    let by_kind = first_token_timeout(kind);
+    let first_token_timeout = match section.has("first_token_timeout") {
+        true => {
+            Some(section.duration("first_token_timeout", by_kind.unwrap_or(HOUR), 10 * MILLISECOND..=HOUR))
+        }
+        false => by_kind,
+    };
+    let keep_alive_seconds = if kind == Kind::Ollama { keep_alive(section) } else { None };
     match parsed {
         Ok(endpoint) => {
             let context_tokens = Some(context_tokens).filter(|tokens| *tokens > 0);
             let api_key = api_key.map(Into::into);
-            (model, EngineConfig::Remote { kind, endpoint, api_key, context_tokens })
+            let remote = RemoteConfig {
+                kind,
+                endpoint,
+                api_key,
+                context_tokens,
+                first_token_timeout,
+                keep_alive_seconds,
+            };
+            (model, EngineConfig::Remote(remote))
         }
         Err(message) => {
             if !message.is_empty() {
@@ -234,6 +267,20 @@ fn remote(section: &mut Section, kind: Kind) -> (String, EngineConfig) {
             (model, EngineConfig::Simulated(Pace { delay: Duration::ZERO, tokens_per_second: 1.0 }))
         }
     }
+}
+
+/// How long a model stays loaded after a request: a span, or `forever`. Absent: Ollama's own five minutes.
+fn keep_alive(section: &mut Section) -> Option<i64> {
+    let text = section.string("keep_alive")?;
+    if text == "forever" {
+        return Some(-1);
+    }
+    let span = humantime::parse_duration(&text).ok();
+    let seconds = span.and_then(|span| i64::try_from(span.as_secs()).ok());
+    if seconds.is_none() {
+        section.mistake("keep_alive", "must be a duration such as \"30m\", or \"forever\"");
+    }
+    seconds
 }
 
 /// An endpoint: http or https, with a host, and nothing in it that is secret or means something only to us.

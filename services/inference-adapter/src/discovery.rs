@@ -9,7 +9,7 @@ use penstock_proto::Reason;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::{
-    config::Place,
+    config::{Place, first_token_timeout},
     engine::{Listing, Target},
     error::Fault,
     fleet::{Deployment, Fleet},
@@ -108,6 +108,9 @@ impl Discovery {
             model,
             context_tokens: None,
             authorization: None,
+            first_token_timeout: first_token_timeout(place.kind),
+            keep_alive_seconds: None,
+            shown: Arc::default(),
         };
         self.foundry.remote(place.kind, target, true)
     }

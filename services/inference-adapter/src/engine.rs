@@ -5,7 +5,11 @@ mod ollama;
 mod openai;
 mod simulated;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use penstock_chassis::CallContext;
@@ -15,6 +19,7 @@ use penstock_proto::inference::v1::{
 };
 use reqwest::Url;
 
+use self::ollama::show::{DEFAULT_CONTEXT_TOKENS, Shown};
 pub(crate) use self::simulated::{Pace, Simulated};
 use crate::{
     error::{Error, Fault},
@@ -116,6 +121,20 @@ pub(crate) struct Target {
     pub(crate) context_tokens: Option<u64>,
     /// `Authorization` header, marked sensitive.
     pub(crate) authorization: Option<http::HeaderValue>,
+    /// How long the first token may take; `None`: as long as for every engine.
+    pub(crate) first_token_timeout: Option<Duration>,
+    /// Seconds that the model stays loaded after a request, -1: for ever; `None`: the engine's default.
+    pub(crate) keep_alive_seconds: Option<i64>,
+    /// What the engine said of the model, once it was asked.
+    pub(crate) shown: Arc<OnceLock<Shown>>,
+}
+
+impl Target {
+    /// Tokens of context to ask for: as configured, else as the model has it, else a default.
+    pub(crate) fn context_tokens(&self) -> u64 {
+        let shown = || self.shown.get().map(|shown| shown.context_tokens);
+        self.context_tokens.or_else(shown).unwrap_or(DEFAULT_CONTEXT_TOKENS)
+    }
 }
 
 /// What a frame of an answer says.
@@ -154,7 +173,20 @@ pub(crate) trait Dialect: Send + Sync + fmt::Debug + 'static {
 
     /// The request as the engine wants it.
     fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error>;
-    /// Likewise for vectors.
+    /// Tokens that a prompt must stay below; one that has as many was cut by the engine. `None`: engines of
+    /// this dialect cut nothing.
+    fn prompt_max(_: &GenerateRequest, _: &Target) -> Option<u64> {
+        None
+    }
+    /// What is to be asked of the engine once, before its first request; `None`: nothing.
+    fn study(_: &Target) -> Option<Ask> {
+        None
+    }
+    /// Reads the answer to that.
+    fn studied(_: &[u8]) -> Option<Shown> {
+        None
+    }
+    /// A request for vectors as the engine wants it.
     fn embed(request: &EmbedRequest, target: &Target) -> Result<Ask, Error>;
     /// Reads vectors.
     fn embedded(body: &[u8], request: &EmbedRequest) -> Result<EmbedResponse, Fault>;

@@ -7,7 +7,7 @@ use penstock_chassis::Health;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
-    config::{DeploymentConfig, EngineConfig},
+    config::{DeploymentConfig, EngineConfig, RemoteConfig},
     engine::{Engine, Kind, Simulated, Target},
     evidence::Evidence,
     fleet::Deployment,
@@ -33,11 +33,26 @@ impl Foundry {
                 let engine = Arc::new(Simulated::new(pace, Arc::clone(&id), unix_now));
                 Some(self.deployment(Kind::Simulated, id, config.model, engine, false))
             }
-            EngineConfig::Remote { kind, endpoint, api_key, context_tokens } => {
+            EngineConfig::Remote(RemoteConfig {
+                kind,
+                endpoint,
+                api_key,
+                context_tokens,
+                first_token_timeout,
+                keep_alive_seconds,
+            }) => {
                 let authorization = api_key.as_ref().and_then(bearer);
                 let deployment = id;
-                let target =
-                    Target { deployment, endpoint, model: config.model, context_tokens, authorization };
+                let target = Target {
+                    deployment,
+                    endpoint,
+                    model: config.model,
+                    context_tokens,
+                    authorization,
+                    first_token_timeout,
+                    keep_alive_seconds,
+                    shown: Arc::default(),
+                };
                 self.remote(kind, target, false)
             }
         }

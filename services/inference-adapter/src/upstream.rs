@@ -47,6 +47,8 @@ const ERROR_MAX_BYTES: usize = 64 << 10;
 const ERROR_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a check's or a listing's answer: thousands of models fit.
 const LISTING_MAX_BYTES: usize = 4 << 20;
+/// How long an engine may take to describe a model: it reads a file.
+const STUDY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections to an engine that are kept for later.
 const POOL_MAX_IDLE: usize = 256;
 /// An idle connection is given up before the engine does: uvicorn, under vLLM and most others, closes after
@@ -153,13 +155,19 @@ impl<D: Dialect> Upstream<D> {
     }
 
     async fn answer(&self, request: &GenerateRequest, context: &CallContext) -> Result<AnswerStream, Error> {
+        self.study(context).await;
         let ask = D::generate(request, &self.target)?;
         let limits = self.http.limits;
-        let patience = if request.stream { limits.first_token_timeout } else { limits.answer_timeout };
+        let first_token = self.target.first_token_timeout.unwrap_or(limits.first_token_timeout);
+        // A plain answer waits for its first token, too.
+        let patience = match request.stream {
+            true => first_token,
+            false => limits.answer_timeout.max(self.target.first_token_timeout.unwrap_or_default()),
+        };
         let deadline = Instant::now() + patience;
         let asked = timeout_at(deadline, self.ask(request.stream, ask, context)).await;
         let response = asked.unwrap_or_else(|_| Err(silent())).map_err(|fault| self.fault(fault))?;
-        let answer = Answer::new(request, unix_now());
+        let answer = Answer::new(request, unix_now()).below(D::prompt_max(request, &self.target));
         match kind_of::<D>(&response, request.stream).map_err(|fault| self.fault(fault))? {
             Shape::Stream => {
                 let deployment = Arc::clone(&self.target.deployment);
@@ -173,6 +181,25 @@ impl<D: Dialect> Upstream<D> {
                 let message = plain::<D>(&body, answer).map_err(|fault| self.fault(fault))?;
                 Ok(stream::once(std::future::ready(Ok(message))).boxed())
             }
+        }
+    }
+
+    /// Asks what is to be known before the first request. Without an answer requests go on without it, and the
+    /// next one asks again.
+    async fn study(&self, context: &CallContext) {
+        if self.target.shown.get().is_some() {
+            return;
+        }
+        let Some(ask) = D::study(&self.target) else { return };
+        let exchange = async {
+            let response = self.ask(false, ask, context).await?;
+            collect(response.into_body(), LISTING_MAX_BYTES).await
+        };
+        if let Ok(Ok(body)) = timeout(STUDY_TIMEOUT, exchange).await
+            && let Some(shown) = D::studied(&body)
+        {
+            // Another request may have been faster: it heard the same.
+            let _ = self.target.shown.set(shown);
         }
     }
 
@@ -232,6 +259,7 @@ impl<D: Dialect> Engine for Upstream<D> {
         context: &'a CallContext,
     ) -> BoxFuture<'a, Result<EmbedResponse, Error>> {
         async move {
+            self.study(context).await;
             let body = self.whole(D::embed(request, &self.target)?, context).await;
             body.and_then(|body| D::embedded(&body, request)).map_err(|fault| self.fault(fault))
         }
@@ -361,6 +389,11 @@ fn of_transport(error: &reqwest::Error) -> Fault {
 /// An engine that said nothing in time.
 pub(crate) fn silent() -> Fault {
     Fault::new(Reason::EngineTimeout, "the engine was silent for too long")
+}
+
+/// A prompt that an engine would cut, or has cut.
+pub(crate) fn prompt_too_long() -> Fault {
+    Fault::new(Reason::ContextLengthExceeded, "the prompt is longer than the context of the deployment")
 }
 
 /// The time in Unix seconds.

@@ -26,6 +26,7 @@ mod limits;
 mod memory;
 mod models;
 mod observability;
+mod ollama;
 mod probe;
 mod python;
 mod recovery;

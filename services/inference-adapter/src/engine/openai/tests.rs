@@ -26,6 +26,9 @@ fn target() -> Target {
         model: "engine/model".into(),
         context_tokens: None,
         authorization: None,
+        first_token_timeout: None,
+        keep_alive_seconds: None,
+        shown: std::sync::Arc::default(),
     }
 }
 
