@@ -8,7 +8,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use crate::{
-    engine::{Kind, Pace},
+    engine::{Kind, Rates, Settings},
     upstream::Limits,
 };
 
@@ -61,7 +61,7 @@ pub(crate) struct DeploymentConfig {
 #[derive(Debug)]
 pub(crate) enum EngineConfig {
     Remote(RemoteConfig),
-    Simulated(Pace),
+    Simulated(Settings),
 }
 
 /// An engine that is spoken to over HTTP.
@@ -102,7 +102,7 @@ impl Config {
             deployments.push(DeploymentConfig {
                 id: SIMULATED.to_owned(),
                 model: SIMULATED.to_owned(),
-                engine: EngineConfig::Simulated(Pace { delay: Duration::ZERO, tokens_per_second: 50.0 }),
+                engine: EngineConfig::Simulated(Settings::default()),
             });
         }
         Self {
@@ -218,9 +218,37 @@ fn simulated(section: &mut Section, id: &str) -> (String, EngineConfig) {
         }
     }
     let model = section.string("model").unwrap_or_else(|| id.to_owned());
-    let delay = section.duration("delay", Duration::ZERO, Duration::ZERO..=HOUR);
-    let tokens_per_second = section.float("tokens_per_second", 50.0, 0.1..=1_000_000.0);
-    (model, EngineConfig::Simulated(Pace { delay, tokens_per_second }))
+    let default = Settings::default();
+    let rates = Rates {
+        error: section.float("error_rate", 0.0, 0.0..=1.0),
+        cut: section.float("cut_rate", 0.0, 0.0..=1.0),
+        stall: section.float("stall_rate", 0.0, 0.0..=1.0),
+    };
+    if rates.error + rates.cut + rates.stall > 1.0 {
+        section.mistake("stall_rate", "and error_rate and cut_rate must be at most 1 together");
+    }
+    let settings = Settings {
+        delay: section.duration("delay", default.delay, Duration::ZERO..=HOUR),
+        tokens_per_second: section.float("tokens_per_second", default.tokens_per_second, 0.1..=1_000_000.0),
+        length: length(section),
+        rates,
+        seed: section.integer("seed", default.seed, 0..=u64::MAX),
+        dimensions: section.integer("dimensions", default.dimensions, 1..=16_384),
+    };
+    (model, EngineConfig::Simulated(settings))
+}
+
+/// `"200"` or `"50..200"`: words of an answer, at most as many as a long one has.
+fn length(section: &mut Section) -> Option<(u64, u64)> {
+    let text = section.string("length")?;
+    let (from, to) = text.split_once("..").unwrap_or((&text, &text));
+    let range = from.trim().parse().ok().zip(to.trim().parse().ok());
+    let range = range.filter(|(from, to)| 1 <= *from && from <= to && *to <= 100_000);
+    if range.is_none() {
+        section
+            .mistake("length", "must be a number of tokens such as \"200\", or a range such as \"50..200\"");
+    }
+    range
 }
 
 fn remote(section: &mut Section, kind: Kind) -> (String, EngineConfig) {
@@ -264,7 +292,7 @@ fn remote(section: &mut Section, kind: Kind) -> (String, EngineConfig) {
                 section.mistake("endpoint", message);
             }
             // Never used, since the mistake is noted; the id must be known to what refers to it.
-            (model, EngineConfig::Simulated(Pace { delay: Duration::ZERO, tokens_per_second: 1.0 }))
+            (model, EngineConfig::Simulated(Settings::default()))
         }
     }
 }

@@ -20,7 +20,7 @@ use penstock_proto::inference::v1::{
 use reqwest::Url;
 
 use self::ollama::show::{DEFAULT_CONTEXT_TOKENS, Shown};
-pub(crate) use self::simulated::{Pace, Simulated};
+pub(crate) use self::simulated::{Rates, Settings, Simulated};
 use crate::{
     error::{Error, Fault},
     frames::Frames,

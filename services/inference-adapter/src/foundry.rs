@@ -29,8 +29,9 @@ impl Foundry {
     pub(crate) fn configured(&self, config: DeploymentConfig) -> Option<Arc<Deployment>> {
         let id: Arc<str> = config.id.into();
         match config.engine {
-            EngineConfig::Simulated(pace) => {
-                let engine = Arc::new(Simulated::new(pace, Arc::clone(&id), unix_now));
+            EngineConfig::Simulated(settings) => {
+                let engine = Simulated::new(settings, Arc::clone(&id), self.http.limits(), unix_now);
+                let engine = Arc::new(engine);
                 Some(self.deployment(Kind::Simulated, id, config.model, engine, false))
             }
             EngineConfig::Remote(RemoteConfig {

@@ -102,6 +102,11 @@ impl Http {
         Ok(Self { client, limits, metrics })
     }
 
+    /// What bounds every call.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Gets a small document.
     pub(crate) async fn get(
         &self,

@@ -31,4 +31,5 @@ mod probe;
 mod python;
 mod recovery;
 mod refusals;
+mod simulated;
 mod zero_config;
