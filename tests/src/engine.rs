@@ -45,6 +45,7 @@ struct Shared {
     default: Mutex<Script>,
     models: Mutex<Vec<String>>,
     shown: Mutex<Value>,
+    free: Mutex<Option<Script>>,
     calls: watch::Sender<Vec<Call>>,
     free_calls: Mutex<Vec<Call>>,
     gate: Semaphore,
@@ -77,6 +78,7 @@ impl Engine {
             default: Mutex::default(),
             models: Mutex::new(vec!["engine-model".into()]),
             shown: Mutex::new(ollama::show()),
+            free: Mutex::default(),
             calls: watch::Sender::default(),
             free_calls: Mutex::default(),
             gate: Semaphore::new(0),
@@ -126,6 +128,11 @@ impl Engine {
     /// Describes its models so, as Ollama does.
     pub fn show(&self, description: Value) {
         *self.shared.shown.lock().unwrap() = description;
+    }
+
+    /// Answers probes and lists with the head of this script, which must be a status.
+    pub fn refuse_free(&self, script: Script) {
+        *self.shared.free.lock().unwrap() = Some(script);
     }
 
     /// Lets `times` gates pass.
@@ -234,6 +241,11 @@ impl Shared {
             "/api/show" => Some(self.shown.lock().unwrap().clone()),
             path => dialect::free(path, &self.models.lock().unwrap()),
         };
+        let refusal = self.free.lock().unwrap().as_ref().map(|script| script.head.clone());
+        if let Some(Head::Status { status, headers, body }) = refusal {
+            self.free_calls.lock().unwrap().push(call);
+            return write.write_all(&wire::whole(status, &headers, body.as_bytes())).await.is_ok();
+        }
         let answer = match free {
             Some(value) => wire::whole(200, &[], value.to_string().as_bytes()),
             None => wire::whole(404, &[], b"{\"error\":\"not found\"}"),

@@ -24,6 +24,8 @@ const WELL_KNOWN: [&str; 5] = [
 const OLLAMA_PORT: u16 = 11434;
 /// Id and model of the simulated engine that is there without configuration.
 pub(crate) const SIMULATED: &str = "penstock-simulated";
+/// The model of a deployment that stands for every model of its engine.
+const EVERY: &str = "*";
 /// Longest id of a deployment, in bytes: it travels in metadata and labels.
 const ID_MAX_BYTES: usize = 256;
 
@@ -42,11 +44,27 @@ pub struct Config {
     pub(crate) discover: Vec<Place>,
 }
 
-/// A place where an engine may listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A place where an engine may listen, and where every model that it lists becomes a deployment.
+#[derive(Debug)]
 pub(crate) struct Place {
-    pub(crate) kind: Kind,
-    pub(crate) endpoint: Url,
+    /// Id of the deployment that stands for all models; `None`: the place was guessed, or named by its address.
+    pub(crate) id: Option<String>,
+    pub(crate) engine: RemoteConfig,
+}
+
+impl Place {
+    /// A place that is known by its address alone.
+    pub(crate) fn at(kind: Kind, endpoint: Url) -> Self {
+        let engine = RemoteConfig {
+            kind,
+            endpoint,
+            api_key: None,
+            context_tokens: None,
+            first_token_timeout: first_token_timeout(kind),
+            keep_alive_seconds: None,
+        };
+        Self { id: None, engine }
+    }
 }
 
 /// A deployment as configured.
@@ -55,6 +73,13 @@ pub(crate) struct DeploymentConfig {
     pub(crate) id: String,
     pub(crate) model: String,
     pub(crate) engine: EngineConfig,
+}
+
+impl DeploymentConfig {
+    /// Whether it stands for every model of its engine.
+    fn is_every(&self) -> bool {
+        self.model == EVERY && matches!(self.engine, EngineConfig::Remote(_))
+    }
 }
 
 /// The engine of a deployment.
@@ -94,10 +119,15 @@ impl Config {
         let max_streams = section.integer("max_streams_per_deployment", 1024, 1..=1_000_000);
         let places_given = section.has("discover");
         let places = places(section);
-        let mut deployments = read_deployments(document);
-        let nothing_configured = !document.is_from_file() && deployments.is_empty();
+        let (every, mut deployments): (Vec<_>, Vec<_>) =
+            read_deployments(document).into_iter().partition(DeploymentConfig::is_every);
+        let nothing_configured = !document.is_from_file() && deployments.is_empty() && every.is_empty();
         // With a file nothing is guessed: only places that it names are looked at.
-        let discover = if nothing_configured || places_given { places } else { Vec::new() };
+        let mut discover = if nothing_configured || places_given { places } else { Vec::new() };
+        discover.extend(every.into_iter().filter_map(|one| match one.engine {
+            EngineConfig::Remote(engine) => Some(Place { id: Some(one.id), engine }),
+            EngineConfig::Simulated(_) => None,
+        }));
         if nothing_configured {
             deployments.push(DeploymentConfig {
                 id: SIMULATED.to_owned(),
@@ -117,9 +147,11 @@ impl Config {
 }
 
 impl Config {
-    /// Ids of the configured deployments, for what refers to them.
-    pub fn deployment_ids(&self) -> impl Iterator<Item = &str> {
-        self.deployments.iter().map(|deployment| deployment.id.as_str())
+    /// Ids of the configured deployments, for what refers to them; `id/` for one that stands for all models of its
+    /// engine, whose ids begin so.
+    pub fn deployment_ids(&self) -> impl Iterator<Item = String> {
+        let every = self.discover.iter().filter_map(|place| place.id.as_ref()).map(|id| format!("{id}/"));
+        self.deployments.iter().map(|deployment| deployment.id.clone()).chain(every)
     }
 
     /// Whether any engine is reached over TLS.
@@ -128,7 +160,9 @@ impl Config {
             EngineConfig::Remote(remote) => Some(&remote.endpoint),
             EngineConfig::Simulated(_) => None,
         });
-        configured.chain(self.discover.iter().map(|place| &place.endpoint)).any(|url| url.scheme() == "https")
+        configured
+            .chain(self.discover.iter().map(|place| &place.engine.endpoint))
+            .any(|url| url.scheme() == "https")
     }
 }
 
@@ -168,7 +202,7 @@ fn places(section: &mut Section) -> Vec<Place> {
         match endpoint(address) {
             Ok(endpoint) => {
                 let by_port = if endpoint.port() == Some(OLLAMA_PORT) { Kind::Ollama } else { Kind::OpenAi };
-                Some(Place { kind: kind.unwrap_or(by_port), endpoint })
+                Some(Place::at(kind.unwrap_or(by_port), endpoint))
             }
             Err(message) => {
                 section.mistake("discover", message);
@@ -252,7 +286,10 @@ fn length(section: &mut Section) -> Option<(u64, u64)> {
 }
 
 fn remote(section: &mut Section, kind: Kind) -> (String, EngineConfig) {
-    let model = section.required_string("model");
+    let model = section.string("model").unwrap_or_else(|| EVERY.to_owned());
+    if model.is_empty() {
+        section.mistake("model", "must not be empty; without it every model of the engine is offered");
+    }
     let known = section.has("endpoint");
     let text = section.required_string("endpoint");
     let parsed = if known && !text.is_empty() { endpoint(&text) } else { Err(String::new()) };

@@ -34,36 +34,30 @@ impl Foundry {
                 let engine = Arc::new(engine);
                 Some(self.deployment(Kind::Simulated, id, config.model, engine, false))
             }
-            EngineConfig::Remote(RemoteConfig {
-                kind,
-                endpoint,
-                api_key,
-                context_tokens,
-                first_token_timeout,
-                keep_alive_seconds,
-            }) => {
-                let authorization = api_key.as_ref().and_then(bearer);
-                let deployment = id;
-                let target = Target {
-                    deployment,
-                    endpoint,
-                    model: config.model,
-                    context_tokens,
-                    authorization,
-                    first_token_timeout,
-                    keep_alive_seconds,
-                    shown: Arc::default(),
-                };
-                self.remote(kind, target, false)
-            }
+            EngineConfig::Remote(engine) => self.remote(id, config.model, &engine, false),
         }
     }
 
     /// A deployment on an engine that is spoken to over HTTP.
-    pub(crate) fn remote(&self, kind: Kind, target: Target, discovered: bool) -> Option<Arc<Deployment>> {
-        let (id, model) = (Arc::clone(&target.deployment), target.model.clone());
-        let engine = kind.connect(target, &self.http)?;
-        Some(self.deployment(kind, id, model, engine, discovered))
+    pub(crate) fn remote(
+        &self,
+        id: Arc<str>,
+        model: String,
+        config: &RemoteConfig,
+        discovered: bool,
+    ) -> Option<Arc<Deployment>> {
+        let target = Target {
+            deployment: Arc::clone(&id),
+            endpoint: config.endpoint.clone(),
+            model: model.clone(),
+            context_tokens: config.context_tokens,
+            authorization: config.api_key.as_ref().and_then(bearer),
+            first_token_timeout: config.first_token_timeout,
+            keep_alive_seconds: config.keep_alive_seconds,
+            shown: Arc::default(),
+        };
+        let engine = config.kind.connect(target, &self.http)?;
+        Some(self.deployment(config.kind, id, model, engine, discovered))
     }
 
     fn deployment(
@@ -90,7 +84,7 @@ impl Foundry {
 }
 
 /// The header that carries an engine's credential, which no log shows.
-fn bearer(key: &SecretString) -> Option<HeaderValue> {
+pub(crate) fn bearer(key: &SecretString) -> Option<HeaderValue> {
     let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose_secret())).ok()?;
     value.set_sensitive(true);
     Some(value)

@@ -55,7 +55,7 @@ pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
     let fleet =
         Fleet::new(config.deployments.into_iter().filter_map(|one| foundry.configured(one)).collect());
     let discovery = Discovery {
-        places: config.discover,
+        places: config.discover.into_iter().map(Into::into).collect(),
         interval: config.discovery_interval,
         timeout: config.probe_timeout,
         foundry,

@@ -2,7 +2,7 @@
 //! Pure: it is built anew from the configuration and what the adapter reports, and then only read.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -15,6 +15,8 @@ pub(crate) struct Deployment {
     pub(crate) engine: String,
     pub(crate) model: String,
     pub(crate) down: bool,
+    /// Found on an engine, all models of which are wanted.
+    pub(crate) discovered: bool,
 }
 
 /// A model and where it runs.
@@ -42,7 +44,8 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// The configured models; if there are none, every reported deployment under the name of its model.
+    /// The configured models, and every deployment that was found on an engine under the name of its model, unless
+    /// a configured one has that name; if none are configured, every reported deployment.
     pub(crate) fn new(configured: &[ModelConfig], reported: &[Deployment]) -> Self {
         let mut registry = Self {
             down: reported.iter().map(|deployment| (deployment.id.clone(), deployment.down)).collect(),
@@ -57,9 +60,11 @@ impl Registry {
                 fallbacks: config.fallbacks.clone(),
             });
         }
-        if configured.is_empty() {
-            registry.add_reported(reported);
-        }
+        let taken: HashSet<Arc<str>> = registry.models.keys().cloned().collect();
+        let found = reported.iter().filter(|one| configured.is_empty() || one.discovered);
+        let free = found
+            .filter(|one| !taken.contains(one.model.as_str()) && !registry.aliases.contains_key(&one.model));
+        registry.add_reported(free.collect::<Vec<_>>());
         registry
     }
 
@@ -70,7 +75,7 @@ impl Registry {
         self.models.insert(Arc::clone(&model.name), model);
     }
 
-    fn add_reported(&mut self, reported: &[Deployment]) {
+    fn add_reported(&mut self, reported: Vec<&Deployment>) {
         for deployment in reported {
             let name: Arc<str> = deployment.model.as_str().into();
             let target = Target { id: deployment.id.clone(), weight: 1.0, priority: 1 };
@@ -157,7 +162,8 @@ mod tests {
     }
 
     fn reported(id: &str, down: bool) -> Deployment {
-        Deployment { id: id.into(), engine: "openai".into(), model: format!("{id}-model"), down }
+        let model = format!("{id}-model");
+        Deployment { id: id.into(), engine: "openai".into(), model, down, discovered: false }
     }
 
     fn order(registry: &Registry, name: &str, allowed: impl Fn(&Model) -> bool) -> Vec<String> {
@@ -181,6 +187,23 @@ mod tests {
         let configured =
             Registry::new(&[model("m", vec![target("a", 1.0, 1)], &[])], &[reported("a", false)]);
         assert!(configured.resolve("a-model").is_none(), "with configured models nothing is guessed");
+    }
+
+    #[test]
+    fn what_was_found_is_offered_beside_configured_models_and_never_in_their_place() {
+        let found = |id: &str, model: &str| Deployment {
+            model: model.into(),
+            discovered: true,
+            ..reported(id, false)
+        };
+        let reported =
+            [found("gpu/x", "x"), found("lab/x", "x"), found("gpu/m", "m"), found("gpu/a", "m-alias")];
+        let registry = Registry::new(&[model("m", vec![target("a", 1.0, 1)], &[])], &reported);
+        let names: Vec<_> = registry.models().map(|model| model.name.to_string()).collect();
+        assert_eq!(names, ["m", "x"]);
+        assert_eq!(order(&registry, "m", |_| true), ["a"]);
+        assert_eq!(order(&registry, "m-alias", |_| true), ["a"]);
+        assert_eq!(order(&registry, "x", |_| true).len(), 2);
     }
 
     #[test]
