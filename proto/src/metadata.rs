@@ -20,6 +20,8 @@ pub const MODEL: &str = "x-penstock-model";
 pub const FALLBACKS: &str = "x-penstock-fallbacks";
 /// On an answer: `hit`, `miss` or `bypass`.
 pub const CACHE: &str = "x-penstock-cache";
+/// On an answer that is not streamed: `estimated`, if its usage was counted here because the engine did not.
+pub const USAGE: &str = "x-penstock-usage";
 /// On a cache hit: age of the answer in whole seconds.
 pub const AGE: &str = "age";
 /// From a caller: RFC 9111 directives `no-cache`, `no-store`, `max-age=N`, `only-if-cached`.
@@ -38,10 +40,11 @@ pub const REMAINING_TOKENS: &str = "x-ratelimit-remaining-tokens";
 pub const RESET_TOKENS: &str = "x-ratelimit-reset-tokens";
 
 /// What an answer of the router may carry in its metadata and a facade hands on as headers.
-pub const ANSWER: [&str; 10] = [
+pub const ANSWER: [&str; 11] = [
     MODEL,
     FALLBACKS,
     CACHE,
+    USAGE,
     AGE,
     LIMIT_REQUESTS,
     REMAINING_REQUESTS,

@@ -3,6 +3,7 @@
 
 mod anthropic;
 mod dialect;
+mod ollama;
 mod record;
 mod script;
 mod wire;
@@ -45,6 +46,8 @@ struct Shared {
     default: Mutex<Script>,
     models: Mutex<Vec<String>>,
     pages: Mutex<HashMap<String, (u16, Value)>>,
+    shown: Mutex<Value>,
+    free: Mutex<Option<Script>>,
     calls: watch::Sender<Vec<Call>>,
     free_calls: Mutex<Vec<Call>>,
     gate: Semaphore,
@@ -77,6 +80,8 @@ impl Engine {
             default: Mutex::default(),
             models: Mutex::new(vec!["engine-model".into()]),
             pages: Mutex::default(),
+            shown: Mutex::new(ollama::show()),
+            free: Mutex::default(),
             calls: watch::Sender::default(),
             free_calls: Mutex::default(),
             gate: Semaphore::new(0),
@@ -126,6 +131,16 @@ impl Engine {
     /// Gives this status and body to whoever asks for `path`, whatever the method.
     pub fn serve_page(&self, path: &str, status: u16, body: Value) {
         self.shared.pages.lock().unwrap().insert(path.into(), (status, body));
+    }
+
+    /// Describes its models so, as Ollama does.
+    pub fn show(&self, description: Value) {
+        *self.shared.shown.lock().unwrap() = description;
+    }
+
+    /// Answers probes and lists with the head of this script, which must be a status.
+    pub fn refuse_free(&self, script: Script) {
+        *self.shared.free.lock().unwrap() = Some(script);
     }
 
     /// Lets `times` gates pass.
@@ -223,7 +238,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 fn dialect_of(call: &Call) -> Option<Dialect> {
     match (call.method.as_str(), call.path.as_str()) {
         ("POST", "/v1/chat/completions") => Some(Dialect::OpenAi),
-        ("POST", "/api/chat") => Some(Dialect::Ollama),
+        ("POST", "/api/chat" | "/api/generate" | "/api/embed") => Some(Dialect::Ollama),
         ("POST", "/v1/messages") => Some(Dialect::Anthropic),
         _ => None,
     }
@@ -231,8 +246,16 @@ fn dialect_of(call: &Call) -> Option<Dialect> {
 
 impl Shared {
     async fn answer_free(&self, call: Call, write: &mut OwnedWriteHalf) -> bool {
+        let refusal = self.free.lock().unwrap().as_ref().map(|script| script.head.clone());
+        if let Some(Head::Status { status, headers, body }) = refusal {
+            self.free_calls.lock().unwrap().push(call);
+            return write.write_all(&wire::whole(status, &headers, body.as_bytes())).await.is_ok();
+        }
         let page = self.pages.lock().unwrap().get(&call.path).cloned();
-        let page = page.or_else(|| Some((200, dialect::free(&call.path, &self.models.lock().unwrap())?)));
+        let page = page.or_else(|| match call.path.as_str() {
+            "/api/show" => Some((200, self.shown.lock().unwrap().clone())),
+            path => Some((200, dialect::free(path, &self.models.lock().unwrap())?)),
+        });
         let answer = match page {
             Some((status, value)) => wire::whole(status, &[], value.to_string().as_bytes()),
             None => wire::whole(404, &[], b"{\"error\":\"not found\"}"),

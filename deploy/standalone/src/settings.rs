@@ -95,7 +95,7 @@ impl Settings {
 
         let mut section = document.section("router");
         let listen = ServerConfig::read(&mut section, 4001, 9401);
-        let deployments: Vec<_> = inference_adapter.1.deployment_ids().map(str::to_owned).collect();
+        let deployments: Vec<_> = inference_adapter.1.deployment_ids().collect();
         let router = penstock_router::Config::read(&mut section, &mut document, &deployments);
         let endpoints = &router.endpoints;
         check_endpoints(

@@ -1,18 +1,19 @@
 //! What every engine's answer is made into, whatever its dialect: one identity over all chunks, roles said
-//! once, tool calls with index and id, usage once and last, and a verdict whether it is whole.
+//! once and by themselves, ends by themselves, tool calls with index and id, usage once and last, and a verdict
+//! whether it is whole.
 
 mod calls;
+mod split;
 
 use penstock_proto::{
     Reason,
     inference::v1::{
-        Choice, Delta, Extension, GenerateChunk, GenerateRequest, Message, Usage, generate_request::Input,
-        message::Content,
+        Choice, Delta, Extension, GenerateChunk, GenerateRequest, Usage, generate_request::Input,
     },
 };
 
-use self::calls::Calls;
-use crate::error::Fault;
+use self::{calls::Calls, split::split};
+use crate::{error::Fault, upstream::prompt_too_long};
 
 /// Choices of an answer at most: as many as a request may ask for.
 const CHOICES_MAX: usize = 128;
@@ -20,8 +21,6 @@ const CHOICES_MAX: usize = 128;
 const CLOCK_SKEW_SECONDS: i64 = 86_400;
 /// Longest id of an answer that is taken over, in bytes: it goes to clients on every chunk.
 const ID_MAX_BYTES: usize = 128;
-/// Bytes of text that are counted as one token where the engine gave no usage.
-const BYTES_PER_TOKEN: usize = 4;
 
 /// An answer in the making.
 #[derive(Debug)]
@@ -31,11 +30,15 @@ pub(crate) struct Answer {
     model: String,
     /// The id and time are settled: a chunk was given out.
     identified: bool,
+    system_fingerprint: Option<String>,
+    service_tier: Option<String>,
     stream: bool,
+    /// It continues a text: nobody speaks, so there are no roles.
+    continues: bool,
     choices: Vec<State>,
     usage: Option<(Usage, Vec<Extension>)>,
-    prompt_bytes: usize,
-    answer_bytes: usize,
+    /// A prompt of so many tokens was cut.
+    prompt_max: Option<u64>,
     begun: bool,
 }
 
@@ -43,7 +46,6 @@ pub(crate) struct Answer {
 #[derive(Debug, Default)]
 struct State {
     seen: bool,
-    has_role: bool,
     finished: bool,
     calls: Calls,
 }
@@ -56,13 +58,20 @@ impl Answer {
             created: now,
             model: request.model.clone(),
             identified: false,
+            system_fingerprint: None,
+            service_tier: None,
             stream: request.stream,
+            continues: matches!(request.input, Some(Input::Text(_))),
             choices: Vec::new(),
             usage: None,
-            prompt_bytes: prompt_bytes(request),
-            answer_bytes: 0,
+            prompt_max: None,
             begun: false,
         }
+    }
+
+    /// The same, to a prompt that must stay below so many tokens: one that has as many was cut to fit (D12).
+    pub(crate) fn below(self, prompt_max: Option<u64>) -> Self {
+        Self { prompt_max, ..self }
     }
 
     /// Whether the model has said anything yet.
@@ -87,6 +96,10 @@ impl Answer {
         self.identify(&chunk);
         if let Some(usage) = chunk.usage.take() {
             let usage = sane(usage);
+            if self.prompt_max.is_some_and(|most| u64::try_from(usage.prompt_tokens).is_ok_and(|n| n >= most))
+            {
+                return Err(prompt_too_long());
+            }
             if chunk.choices.is_empty() {
                 self.usage = Some((usage, std::mem::take(&mut chunk.extensions)));
                 return Ok(());
@@ -96,14 +109,27 @@ impl Answer {
         if chunk.choices.is_empty() && chunk.extensions.is_empty() {
             return Ok(());
         }
+        let mut to_split = false;
         for choice in &mut chunk.choices {
-            self.choice(choice)?;
+            to_split |= self.choice(choice)?;
+        }
+        // An end that is said again, as beside the usage, says nothing.
+        let had_choices = !chunk.choices.is_empty();
+        chunk.choices.retain(|choice| choice.delta.is_some());
+        if had_choices && chunk.choices.is_empty() && chunk.extensions.is_empty() {
+            return Ok(());
         }
         self.begun = self.begun || says_something(&chunk);
         chunk.id.clone_from(&self.id);
         chunk.created = self.created;
         chunk.model.clone_from(&self.model);
-        out.push(chunk);
+        chunk.system_fingerprint.clone_from(&self.system_fingerprint);
+        chunk.service_tier.clone_from(&self.service_tier);
+        if to_split {
+            split(chunk, out);
+        } else {
+            out.push(chunk);
+        }
         Ok(())
     }
 
@@ -119,7 +145,9 @@ impl Answer {
         if seen.any(|choice| !choice.finished) {
             return Err(Fault::new(Reason::EngineCut, "the engine's answer ended before it was whole"));
         }
-        let (usage, extensions) = self.usage.take().unwrap_or_else(|| (self.estimate(), Vec::new()));
+        // An engine that counted nothing: it is counted later, by whoever has the texts.
+        let uncounted = Usage { estimated: true, ..Usage::default() };
+        let (usage, extensions) = self.usage.take().unwrap_or((uncounted, Vec::new()));
         match out.last_mut() {
             Some(only) if !self.stream => {
                 only.usage = Some(usage);
@@ -129,6 +157,8 @@ impl Answer {
                 id: self.id.clone(),
                 created: self.created,
                 model: self.model.clone(),
+                system_fingerprint: self.system_fingerprint.clone(),
+                service_tier: self.service_tier.clone(),
                 usage: Some(usage),
                 extensions,
                 ..GenerateChunk::default()
@@ -138,20 +168,31 @@ impl Answer {
     }
 
     fn identify(&mut self, chunk: &GenerateChunk) {
+        for (known, said) in [
+            (&mut self.system_fingerprint, &chunk.system_fingerprint),
+            (&mut self.service_tier, &chunk.service_tier),
+        ] {
+            if known.is_none() {
+                known.clone_from(said);
+            }
+        }
         if std::mem::replace(&mut self.identified, true) {
             return;
         }
         if (1..=ID_MAX_BYTES).contains(&chunk.id.len()) && !chunk.id.contains(char::is_control) {
             self.id.clone_from(&chunk.id);
         } else {
-            self.id = format!("chatcmpl-{}", uuid::Uuid::now_v7().simple());
+            let kind = if self.continues { "cmpl" } else { "chatcmpl" };
+            self.id = format!("{kind}-{}", uuid::Uuid::now_v7().simple());
         }
         if chunk.created.abs_diff(self.created) <= CLOCK_SKEW_SECONDS.unsigned_abs() {
             self.created = chunk.created;
         }
     }
 
-    fn choice(&mut self, choice: &mut Choice) -> Result<(), Fault> {
+    /// Puts a piece of a choice right. True: it says more than one piece of a stream may say. An end that was
+    /// said before, and nothing more, is left without a delta.
+    fn choice(&mut self, choice: &mut Choice) -> Result<bool, Fault> {
         let index = usize::try_from(choice.index)
             .ok()
             .filter(|index| *index < CHOICES_MAX)
@@ -159,40 +200,41 @@ impl Answer {
         if self.choices.len() <= index {
             self.choices.resize_with(index + 1, State::default);
         }
-        let Some(state) = self.choices.get_mut(index) else { return Ok(()) };
-        state.seen = true;
-        let delta = choice.delta.get_or_insert_with(Delta::default);
-        if state.has_role {
-            delta.role = None;
-        } else {
-            delta.role.get_or_insert_with(|| "assistant".to_owned());
-            state.has_role = true;
-        }
-        state.calls.normalise(&mut delta.tool_calls, self.stream)?;
-        self.answer_bytes += text_bytes(delta);
+        let Some(state) = self.choices.get_mut(index) else { return Ok(false) };
+        let first = !std::mem::replace(&mut state.seen, true);
         if choice.finish_reason.as_deref() == Some("") {
             choice.finish_reason = None;
         }
+        let delta = choice.delta.get_or_insert_default();
+        delta.role = match first && !self.continues {
+            true => {
+                delta.role.take().filter(|role| !role.is_empty()).or_else(|| Some("assistant".to_owned()))
+            }
+            false => None,
+        };
+        state.calls.normalise(&mut delta.tool_calls, self.stream)?;
+        let says = delta_says_something(delta);
         if let Some(reason) = &mut choice.finish_reason {
-            state.finished = true;
+            if std::mem::replace(&mut state.finished, true) && !says {
+                choice.delta = None;
+                return Ok(false);
+            }
             if reason == "stop" && state.calls.any() {
                 "tool_calls".clone_into(reason);
             }
         }
-        Ok(())
-    }
-
-    /// Usage where the engine gave none, marked as an estimate.
-    fn estimate(&self) -> Usage {
-        let tokens = |bytes: usize| i64::try_from(bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(i64::MAX);
-        let (prompt_tokens, completion_tokens) = (tokens(self.prompt_bytes), tokens(self.answer_bytes));
-        Usage {
-            prompt_tokens,
-            completion_tokens,
-            total_tokens: prompt_tokens.saturating_add(completion_tokens),
-            estimated: true,
-            ..Usage::default()
+        if !self.stream {
+            return Ok(false);
         }
+        let opens = delta.role.is_some();
+        if opens && delta.content.is_none() {
+            delta.content = Some(String::new());
+        }
+        if choice.finish_reason.is_some() && !says && !opens {
+            // The end has an empty delta, not an empty text.
+            *delta = Delta::default();
+        }
+        Ok((opens && (says || choice.finish_reason.is_some())) || (says && choice.finish_reason.is_some()))
     }
 }
 
@@ -206,35 +248,18 @@ fn sane(usage: Usage) -> Usage {
 /// Whether a chunk carries something that the model said.
 pub(crate) fn says_something(chunk: &GenerateChunk) -> bool {
     let says = |choice: &Choice| {
-        let delta = choice.delta.as_ref();
-        // Extensions too: reasoning has as many names as there are engines.
-        choice.finish_reason.is_some()
-            || delta.is_some_and(|delta| {
-                text_bytes(delta) > 0 || !delta.tool_calls.is_empty() || !delta.extensions.is_empty()
-            })
+        choice.finish_reason.is_some() || choice.delta.as_ref().is_some_and(delta_says_something)
     };
     chunk.choices.iter().any(says)
 }
 
-fn text_bytes(delta: &Delta) -> usize {
+/// Whether a delta carries more than a role. Extensions too: reasoning has as many names as there are engines.
+fn delta_says_something(delta: &Delta) -> bool {
     let texts = [&delta.content, &delta.reasoning, &delta.refusal];
-    let calls = delta.tool_calls.iter().filter_map(|call| call.function.as_ref()?.arguments.as_ref());
-    texts.into_iter().flatten().chain(calls).map(String::len).sum()
-}
-
-fn prompt_bytes(request: &GenerateRequest) -> usize {
-    let messages = match &request.input {
-        Some(Input::Chat(chat)) => chat.messages.as_slice(),
-        Some(Input::Text(_)) | None => &[],
-    };
-    let text = |message: &Message| match &message.content {
-        Some(Content::Text(text)) => text.len(),
-        Some(Content::Parts(parts)) => {
-            parts.parts.iter().filter_map(|part| part.text.as_ref()).map(String::len).sum()
-        }
-        None => 0,
-    };
-    messages.iter().map(text).sum()
+    texts.into_iter().flatten().any(|text| !text.is_empty())
+        || !delta.tool_calls.is_empty()
+        || delta.function_call.is_some()
+        || !delta.extensions.is_empty()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 use crate::{
     capabilities,
-    engine::{Kind, Pace},
+    engine::{Kind, Rates, Settings},
     upstream::Limits,
 };
 
@@ -29,6 +29,8 @@ const WELL_KNOWN: [&str; 5] = [
 const OLLAMA_PORT: u16 = 11434;
 /// Id and model of the simulated engine that is there without configuration.
 pub(crate) const SIMULATED: &str = "penstock-simulated";
+/// The model of a deployment that stands for every model of its engine.
+const EVERY: &str = "*";
 /// Longest id of a deployment, in bytes: it travels in metadata and labels.
 const ID_MAX_BYTES: usize = 256;
 
@@ -50,11 +52,31 @@ pub struct Config {
     pub(crate) discover: Vec<Place>,
 }
 
-/// A place where an engine may listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A place where an engine may listen, and where every model that it lists becomes a deployment.
+#[derive(Debug)]
 pub(crate) struct Place {
-    pub(crate) kind: Kind,
-    pub(crate) endpoint: Url,
+    /// Id of the deployment that stands for all models; `None`: the place was guessed, or named by its address.
+    pub(crate) id: Option<String>,
+    /// What the models can do and do not get, as of any deployment.
+    pub(crate) declared: Capabilities,
+    pub(crate) deny: Vec<String>,
+    pub(crate) engine: RemoteConfig,
+}
+
+impl Place {
+    /// A place that is known by its address alone.
+    pub(crate) fn at(kind: Kind, endpoint: Url) -> Self {
+        let engine = RemoteConfig {
+            kind,
+            endpoint,
+            api_key: None,
+            context_tokens: None,
+            answer_tokens: None,
+            first_token_timeout: first_token_timeout(kind),
+            keep_alive_seconds: None,
+        };
+        Self { id: None, declared: Capabilities::default(), deny: Vec::new(), engine }
+    }
 }
 
 /// A deployment as configured.
@@ -69,22 +91,41 @@ pub(crate) struct DeploymentConfig {
     pub(crate) engine: EngineConfig,
 }
 
+impl DeploymentConfig {
+    /// Whether it stands for every model of its engine.
+    fn is_every(&self) -> bool {
+        self.model == EVERY && matches!(self.engine, EngineConfig::Remote(_))
+    }
+}
+
 /// The engine of a deployment.
 #[derive(Debug)]
 pub(crate) enum EngineConfig {
-    Remote {
-        kind: Kind,
-        endpoint: Url,
-        api_key: Option<SecretString>,
-        context_tokens: Option<u64>,
-        answer_tokens: Option<u64>,
-    },
+    Remote(RemoteConfig),
     /// Another mesh, by gRPC: `http://host:port[,host:port…]`.
     Mesh {
         endpoint: String,
         api_key: Option<SecretString>,
     },
-    Simulated(Pace),
+    Simulated(Settings),
+}
+
+/// An engine that is spoken to over HTTP.
+#[derive(Debug)]
+pub(crate) struct RemoteConfig {
+    pub(crate) kind: Kind,
+    pub(crate) endpoint: Url,
+    pub(crate) api_key: Option<SecretString>,
+    pub(crate) context_tokens: Option<u64>,
+    pub(crate) answer_tokens: Option<u64>,
+    pub(crate) first_token_timeout: Option<Duration>,
+    pub(crate) keep_alive_seconds: Option<i64>,
+}
+
+/// How long the first token of such an engine may take, where nobody says; `None`: as for every engine. Ollama
+/// loads the model with the first request, a large one from a slow disk in minutes.
+pub(crate) fn first_token_timeout(kind: Kind) -> Option<Duration> {
+    (kind == Kind::Ollama).then_some(Duration::from_secs(600))
 }
 
 impl Config {
@@ -100,17 +141,24 @@ impl Config {
         let max_streams = section.integer("max_streams_per_deployment", 1024, 1..=1_000_000);
         let places_given = section.has("discover");
         let places = places(section);
-        let mut deployments = read_deployments(document);
-        let nothing_configured = !document.is_from_file() && deployments.is_empty();
+        let (every, mut deployments): (Vec<_>, Vec<_>) =
+            read_deployments(document).into_iter().partition(DeploymentConfig::is_every);
+        let nothing_configured = !document.is_from_file() && deployments.is_empty() && every.is_empty();
         // With a file nothing is guessed: only places that it names are looked at.
-        let discover = if nothing_configured || places_given { places } else { Vec::new() };
+        let mut discover = if nothing_configured || places_given { places } else { Vec::new() };
+        discover.extend(every.into_iter().filter_map(|one| match one.engine {
+            EngineConfig::Remote(engine) => {
+                Some(Place { id: Some(one.id), declared: one.declared, deny: one.deny, engine })
+            }
+            EngineConfig::Mesh { .. } | EngineConfig::Simulated(_) => None,
+        }));
         if nothing_configured {
             deployments.push(DeploymentConfig {
                 id: SIMULATED.to_owned(),
                 model: SIMULATED.to_owned(),
                 declared: Capabilities::default(),
                 deny: Vec::new(),
-                engine: EngineConfig::Simulated(Pace { delay: Duration::ZERO, tokens_per_second: 50.0 }),
+                engine: EngineConfig::Simulated(Settings::default()),
             });
         }
         Self {
@@ -125,18 +173,22 @@ impl Config {
 }
 
 impl Config {
-    /// Ids of the configured deployments, for what refers to them.
-    pub fn deployment_ids(&self) -> impl Iterator<Item = &str> {
-        self.deployments.iter().map(|deployment| deployment.id.as_str())
+    /// Ids of the configured deployments, for what refers to them; `id/` for one that stands for all models of its
+    /// engine, whose ids begin so.
+    pub fn deployment_ids(&self) -> impl Iterator<Item = String> {
+        let every = self.discover.iter().filter_map(|place| place.id.as_ref()).map(|id| format!("{id}/"));
+        self.deployments.iter().map(|deployment| deployment.id.clone()).chain(every)
     }
 
     /// Whether any engine is reached over TLS.
     pub(crate) fn needs_tls(&self) -> bool {
         let configured = self.deployments.iter().filter_map(|deployment| match &deployment.engine {
-            EngineConfig::Remote { endpoint, .. } => Some(endpoint),
+            EngineConfig::Remote(remote) => Some(&remote.endpoint),
             EngineConfig::Mesh { .. } | EngineConfig::Simulated(_) => None,
         });
-        configured.chain(self.discover.iter().map(|place| &place.endpoint)).any(|url| url.scheme() == "https")
+        configured
+            .chain(self.discover.iter().map(|place| &place.engine.endpoint))
+            .any(|url| url.scheme() == "https")
     }
 }
 
@@ -181,7 +233,7 @@ fn places(section: &mut Section) -> Vec<Place> {
             }
             Ok(endpoint) => {
                 let by_port = if endpoint.port() == Some(OLLAMA_PORT) { Kind::Ollama } else { Kind::OpenAi };
-                Some(Place { kind: kind.unwrap_or(by_port), endpoint })
+                Some(Place::at(kind.unwrap_or(by_port), endpoint))
             }
             Err(message) => {
                 section.mistake("discover", message);
@@ -252,9 +304,37 @@ fn simulated(section: &mut Section, id: &str) -> (String, EngineConfig) {
         }
     }
     let model = section.string("model").unwrap_or_else(|| id.to_owned());
-    let delay = section.duration("delay", Duration::ZERO, Duration::ZERO..=HOUR);
-    let tokens_per_second = section.float("tokens_per_second", 50.0, 0.1..=1_000_000.0);
-    (model, EngineConfig::Simulated(Pace { delay, tokens_per_second }))
+    let default = Settings::default();
+    let rates = Rates {
+        error: section.float("error_rate", 0.0, 0.0..=1.0),
+        cut: section.float("cut_rate", 0.0, 0.0..=1.0),
+        stall: section.float("stall_rate", 0.0, 0.0..=1.0),
+    };
+    if rates.error + rates.cut + rates.stall > 1.0 {
+        section.mistake("stall_rate", "and error_rate and cut_rate must be at most 1 together");
+    }
+    let settings = Settings {
+        delay: section.duration("delay", default.delay, Duration::ZERO..=HOUR),
+        tokens_per_second: section.float("tokens_per_second", default.tokens_per_second, 0.1..=1_000_000.0),
+        length: length(section),
+        rates,
+        seed: section.integer("seed", default.seed, 0..=u64::MAX),
+        dimensions: section.integer("dimensions", default.dimensions, 1..=16_384),
+    };
+    (model, EngineConfig::Simulated(settings))
+}
+
+/// `"200"` or `"50..200"`: words of an answer, at most as many as a long one has.
+fn length(section: &mut Section) -> Option<(u64, u64)> {
+    let text = section.string("length")?;
+    let (from, to) = text.split_once("..").unwrap_or((&text, &text));
+    let range = from.trim().parse().ok().zip(to.trim().parse().ok());
+    let range = range.filter(|(from, to)| 1 <= *from && from <= to && *to <= 100_000);
+    if range.is_none() {
+        section
+            .mistake("length", "must be a number of tokens such as \"200\", or a range such as \"50..200\"");
+    }
+    range
 }
 
 /// Another mesh: an address of its router, or of a facade, which passes gRPC on.
@@ -280,7 +360,13 @@ fn engine_key(section: &mut Section) -> Option<SecretString> {
 }
 
 fn remote(section: &mut Section, kind: Kind, declared: &Capabilities) -> (String, EngineConfig) {
-    let model = section.required_string("model");
+    // Without a list of models there is nothing that the star could stand for.
+    let lists = kind != Kind::Anthropic;
+    let model = if lists { section.string("model") } else { Some(section.required_string("model")) };
+    let model = model.unwrap_or_else(|| EVERY.to_owned());
+    if model.is_empty() && lists {
+        section.mistake("model", "must not be empty; without it every model of the engine is offered");
+    }
     let known = section.has("endpoint");
     let text = section.required_string("endpoint");
     let parsed = if known && !text.is_empty() { endpoint(&text) } else { Err(String::new()) };
@@ -295,18 +381,49 @@ fn remote(section: &mut Section, kind: Kind, declared: &Capabilities) -> (String
         _ => 0,
     };
     let answer_tokens = Some(answer_tokens).filter(|tokens| *tokens > 0);
+    let by_kind = first_token_timeout(kind);
+    let first_token_timeout = match section.has("first_token_timeout") {
+        true => {
+            Some(section.duration("first_token_timeout", by_kind.unwrap_or(HOUR), 10 * MILLISECOND..=HOUR))
+        }
+        false => by_kind,
+    };
+    let keep_alive_seconds = if kind == Kind::Ollama { keep_alive(section) } else { None };
     match parsed {
         Ok(endpoint) => {
-            (model, EngineConfig::Remote { kind, endpoint, api_key, context_tokens, answer_tokens })
+            let remote = RemoteConfig {
+                kind,
+                endpoint,
+                api_key,
+                context_tokens,
+                answer_tokens,
+                first_token_timeout,
+                keep_alive_seconds,
+            };
+            (model, EngineConfig::Remote(remote))
         }
         Err(message) => {
             if !message.is_empty() {
                 section.mistake("endpoint", message);
             }
             // Never used, since the mistake is noted; the id must be known to what refers to it.
-            (model, EngineConfig::Simulated(Pace { delay: Duration::ZERO, tokens_per_second: 1.0 }))
+            (model, EngineConfig::Simulated(Settings::default()))
         }
     }
+}
+
+/// How long a model stays loaded after a request: a span, or `forever`. Absent: Ollama's own five minutes.
+fn keep_alive(section: &mut Section) -> Option<i64> {
+    let text = section.string("keep_alive")?;
+    if text == "forever" {
+        return Some(-1);
+    }
+    let span = humantime::parse_duration(&text).ok();
+    let seconds = span.and_then(|span| i64::try_from(span.as_secs()).ok());
+    if seconds.is_none() {
+        section.mistake("keep_alive", "must be a duration such as \"30m\", or \"forever\"");
+    }
+    seconds
 }
 
 /// An endpoint: http or https, with a host, and nothing in it that is secret or means something only to us.

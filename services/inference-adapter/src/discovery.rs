@@ -1,9 +1,13 @@
-//! Looking after engines in the background: which models they list on the well-known ports, and whether those
-//! that are configured are there. Both are free: nothing is generated or loaded.
+//! Looking after engines in the background: which models they list, on the well-known ports and where a deployment
+//! stands for all of them, and whether those that are configured are there. Both are free: nothing is generated or
+//! loaded.
 
 use std::{
     collections::HashSet,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::{
     config::Place,
-    engine::{Listing, Target},
+    engine::Listing,
     error::Fault,
     fleet::{Deployment, Fleet},
     foundry::Foundry,
@@ -30,14 +34,34 @@ const CHECKS_AT_ONCE: usize = 64;
 /// Longest name of a model that is taken over, in bytes.
 const MODEL_MAX_BYTES: usize = 200;
 
+/// Looks in a row that may find no engine before its models are dropped: as long as a restart takes, at the default
+/// interval a minute. Until then they are there, and DOWN.
+const LOOKS_MISSED_MAX: u32 = 12;
+
 /// Looks for models and after deployments.
 #[derive(Debug)]
 pub(crate) struct Discovery {
-    pub(crate) places: Vec<Place>,
+    pub(crate) places: Vec<Watched>,
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
     pub(crate) foundry: Foundry,
     pub(crate) fleet: Fleet,
+}
+
+/// A place, and what is remembered of it.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    place: Place,
+    /// Looks in a row that found no engine.
+    missed: AtomicU32,
+    /// It was said that the engine wants a key.
+    told: AtomicBool,
+}
+
+impl From<Place> for Watched {
+    fn from(place: Place) -> Self {
+        Self { place, missed: AtomicU32::new(0), told: AtomicBool::new(false) }
+    }
 }
 
 /// What a look at a place found.
@@ -45,10 +69,10 @@ pub(crate) struct Discovery {
 enum Look {
     /// These models.
     Models(Vec<String>),
-    /// No engine.
-    Nothing,
+    /// No engine, or one that says nothing of its models.
+    Nothing(Fault),
     /// An engine that did not answer in time: what was there may still be.
-    Unclear,
+    Unclear(Fault),
 }
 
 impl Discovery {
@@ -77,17 +101,20 @@ impl Discovery {
         let before = self.fleet.table();
         let mut after: Vec<Arc<Deployment>> =
             before.all().iter().filter(|one| !one.discovered).cloned().collect();
-        for (place, look) in self.places.iter().zip(looks) {
-            let prefix = prefix(place);
+        for (watched, look) in self.places.iter().zip(looks) {
+            let prefix = prefix(&watched.place);
             let known = before.all().iter().filter(|one| one.discovered && one.id.starts_with(&prefix));
             match look {
-                Look::Nothing => {}
-                Look::Unclear => after.extend(known.cloned().inspect(|one| self.heard(one, Err(silent())))),
+                Look::Nothing(_) if watched.missed.fetch_add(1, Ordering::Relaxed) >= LOOKS_MISSED_MAX => {}
+                Look::Nothing(fault) | Look::Unclear(fault) => {
+                    after.extend(known.cloned().inspect(|one| self.heard(one, Err(fault.clone()))));
+                }
                 Look::Models(models) => {
+                    watched.missed.store(0, Ordering::Relaxed);
                     for model in models {
                         let id: Arc<str> = format!("{prefix}{model}").into();
                         let same = before.all().iter().chain(&after).find(|one| one.id == id).cloned();
-                        let one = same.or_else(|| self.found(place, &id, model));
+                        let one = same.or_else(|| self.foundry.found(&watched.place, id, model));
                         after.extend(one.inspect(|one| self.heard(one, Ok(()))));
                     }
                 }
@@ -102,14 +129,9 @@ impl Discovery {
                 self.foundry.metrics.forget(id);
             }
             let (appeared, vanished) = (found.difference(&known).count(), known.difference(&found).count());
-            tracing::info!(appeared, vanished, "models of engines on this machine changed");
+            tracing::info!(appeared, vanished, "models of engines changed");
             self.fleet.replace(after);
         }
-    }
-
-    fn found(&self, place: &Place, id: &Arc<str>, model: String) -> Option<Arc<Deployment>> {
-        let target = Target::found(Arc::clone(id), place.endpoint.clone(), model);
-        self.foundry.remote(place.kind, target, true)
     }
 
     /// Takes a look at its place as the check of a deployment that was found there.
@@ -117,13 +139,32 @@ impl Discovery {
         self.fleet.checked(deployment, &outcome, None);
     }
 
-    async fn look_at(&self, place: &Place, at_most: Duration) -> Look {
-        let Some(Listing { url, read }) = place.kind.listing(&place.endpoint) else { return Look::Nothing };
-        match self.foundry.http.get(url, &[], at_most).await {
-            Ok(body) => read(&body).map_or(Look::Nothing, |models| Look::Models(sane(models))),
-            Err(fault) if fault.reason == Reason::EngineTimeout => Look::Unclear,
-            Err(Fault { reason: Reason::EngineOverloaded | Reason::ModelLoading, .. }) => Look::Unclear,
-            Err(_) => Look::Nothing,
+    async fn look_at(&self, watched: &Watched, at_most: Duration) -> Look {
+        let engine = &watched.place.engine;
+        let nothing = || Fault::bad_answer("the engine lists no models");
+        let Some(Listing { url, read }) = engine.kind.listing(&engine.endpoint) else {
+            return Look::Nothing(nothing());
+        };
+        let headers = engine.kind.headers(engine.api_key.as_ref());
+        match self.foundry.http.get(url, &headers, at_most).await {
+            Ok(body) => {
+                watched.told.store(false, Ordering::Relaxed);
+                read(&body).map_or_else(|| Look::Nothing(nothing()), |models| Look::Models(sane(models)))
+            }
+            Err(fault) if fault.reason == Reason::EngineTimeout => Look::Unclear(fault),
+            Err(fault) if matches!(fault.reason, Reason::EngineOverloaded | Reason::ModelLoading) => {
+                Look::Unclear(fault)
+            }
+            Err(fault) => {
+                if fault.reason == Reason::EngineCredentials && !watched.told.swap(true, Ordering::Relaxed) {
+                    let place = prefix(&watched.place);
+                    tracing::warn!(
+                        place,
+                        "an engine wants a key, or another one: set api_key_env of a deployment"
+                    );
+                }
+                Look::Nothing(fault)
+            }
         }
     }
 
@@ -147,11 +188,14 @@ impl Discovery {
 }
 
 /// What the ids of deployments at a place begin with: no host means this machine.
-fn prefix(place: &Place) -> String {
-    let port = place.endpoint.port_or_known_default().unwrap_or_default();
-    match place.endpoint.host_str() {
-        None | Some("127.0.0.1" | "[::1]" | "localhost") => format!("{}:{port}/", place.kind.name()),
-        Some(host) => format!("{}:{host}:{port}/", place.kind.name()),
+fn prefix(Place { id, engine, .. }: &Place) -> String {
+    if let Some(id) = id {
+        return format!("{id}/");
+    }
+    let port = engine.endpoint.port_or_known_default().unwrap_or_default();
+    match engine.endpoint.host_str() {
+        None | Some("127.0.0.1" | "[::1]" | "localhost") => format!("{}:{port}/", engine.kind.name()),
+        Some(host) => format!("{}:{host}:{port}/", engine.kind.name()),
     }
 }
 
@@ -181,8 +225,9 @@ mod tests {
             (Kind::OpenAi, "https://gpu-b", "openai:gpu-b:443/"),
             (Kind::OpenAi, "http://[fd00::1]:8000", "openai:[fd00::1]:8000/"),
         ] {
-            let place = Place { kind, endpoint: endpoint.parse().unwrap() };
+            let place = Place::at(kind, endpoint.parse().unwrap());
             assert_eq!(prefix(&place), expected, "{endpoint}");
+            assert_eq!(prefix(&Place { id: Some("gpu".into()), ..place }), "gpu/");
         }
     }
 }

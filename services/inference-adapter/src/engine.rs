@@ -30,8 +30,9 @@ use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub(crate) use self::{
+    ollama::show::{DEFAULT_CONTEXT_TOKENS, Shown},
     penstock::Penstock,
-    simulated::{Pace, Simulated},
+    simulated::{Rates, Settings, Simulated},
 };
 use crate::{
     capabilities::over,
@@ -174,6 +175,10 @@ pub(crate) struct Target {
     pub(crate) context_tokens: Option<u64>,
     /// Bound of an answer whose request names none, where the engine wants one.
     pub(crate) answer_tokens: Option<u64>,
+    /// How long the first token may take; `None`: as long as for every engine.
+    pub(crate) first_token_timeout: Option<Duration>,
+    /// Seconds that the model stays loaded after a request, -1: for ever; `None`: the engine's default.
+    pub(crate) keep_alive_seconds: Option<i64>,
     /// What the file says that the model can do.
     pub(crate) declared: Capabilities,
     /// Members of requests that this deployment does not get, beside those that no engine gets.
@@ -185,14 +190,16 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// A model that was found.
-    pub(crate) fn found(deployment: Arc<str>, endpoint: Url, model: String) -> Self {
+    /// A model of which no more is known than where it is.
+    pub(crate) fn of(deployment: Arc<str>, endpoint: Url, model: String) -> Self {
         Self {
             deployment,
             endpoint,
             model,
             context_tokens: None,
             answer_tokens: None,
+            first_token_timeout: None,
+            keep_alive_seconds: None,
             declared: Capabilities::default(),
             deny: Arc::default(),
             headers: Arc::default(),
@@ -204,6 +211,12 @@ impl Target {
     pub(crate) fn learnt(&self) -> Learnt {
         self.learnt.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// Tokens of context to ask for: as configured, else as the model has it, else a default.
+    pub(crate) fn context_tokens(&self) -> u64 {
+        let shown = || self.learnt().shown.map(|shown| shown.context_tokens);
+        self.context_tokens.or_else(shown).unwrap_or(DEFAULT_CONTEXT_TOKENS)
+    }
 }
 
 /// What an engine says of a model.
@@ -214,6 +227,8 @@ pub(crate) struct Learnt {
     pub(crate) answer_tokens: Option<u64>,
     /// It reasons within a number of tokens that the request names, and knows no other way.
     pub(crate) thinks_by_budget: bool,
+    /// What Ollama says beyond that.
+    pub(crate) shown: Option<Shown>,
 }
 
 impl Learnt {
@@ -223,6 +238,7 @@ impl Learnt {
             capabilities: over(&self.capabilities, &other.capabilities),
             answer_tokens: self.answer_tokens.or(other.answer_tokens),
             thinks_by_budget: self.thinks_by_budget || other.thinks_by_budget,
+            shown: self.shown.or(other.shown),
         }
     }
 }
@@ -271,10 +287,17 @@ pub(crate) trait Dialect: Send + Sync + fmt::Debug + 'static {
     const DENIED: &'static [&'static str] = &[];
     /// Content type of a streamed answer.
     const STREAM_TYPE: &'static str;
+    /// Requests depend on what the engine says of the model: it is asked before the first one.
+    const DETAIL_FIRST: bool = false;
 
     /// The request as the engine wants it.
     fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error>;
-    /// Likewise for vectors.
+    /// Tokens that a prompt must stay below; one that has as many was cut by the engine. `None`: engines of
+    /// this dialect cut nothing.
+    fn prompt_max(_: &GenerateRequest, _: &Target) -> Option<u64> {
+        None
+    }
+    /// A request for vectors as the engine wants it.
     fn embed(request: &EmbedRequest, target: &Target) -> Result<Ask, Error>;
     /// Reads vectors.
     fn embedded(body: &[u8], request: &EmbedRequest) -> Result<EmbedResponse, Fault>;

@@ -10,7 +10,7 @@ use penstock_proto::inference::v1::Capabilities;
 
 use crate::{
     capabilities::implied,
-    config::{DeploymentConfig, EngineConfig},
+    config::{DeploymentConfig, EngineConfig, Place, RemoteConfig},
     engine::{Engine, Kind, Penstock, Simulated, Target},
     evidence::Evidence,
     fleet::Deployment,
@@ -33,9 +33,9 @@ impl Foundry {
         let id: Arc<str> = config.id.into();
         let DeploymentConfig { model, declared, deny, .. } = config;
         match config.engine {
-            EngineConfig::Simulated(pace) => {
-                let engine = Arc::new(Simulated::new(pace, Arc::clone(&id), unix_now));
-                Some(self.deployment(Kind::Simulated, id, model, declared, engine, false))
+            EngineConfig::Simulated(settings) => {
+                let engine = Simulated::new(settings, Arc::clone(&id), self.http.limits(), unix_now);
+                Some(self.deployment(Kind::Simulated, id, model, declared, Arc::new(engine), false))
             }
             EngineConfig::Mesh { endpoint, api_key } => {
                 let limits = self.http.limits();
@@ -50,26 +50,29 @@ impl Foundry {
                 )?;
                 Some(self.deployment(Kind::Penstock, id, model, declared, Arc::new(engine), false))
             }
-            EngineConfig::Remote { kind, endpoint, api_key, context_tokens, answer_tokens } => {
-                let target = Target {
-                    context_tokens,
-                    answer_tokens,
-                    declared,
-                    deny: deny.into(),
-                    headers: kind.headers(api_key.as_ref()),
-                    ..Target::found(id, endpoint, model)
-                };
-                self.remote(kind, target, false)
+            EngineConfig::Remote(engine) => {
+                let target = Target { declared, deny: deny.into(), ..target(id, model, &engine) };
+                self.remote(engine.kind, target, false)
             }
         }
     }
 
     /// A deployment on an engine that is spoken to over HTTP.
-    pub(crate) fn remote(&self, kind: Kind, target: Target, discovered: bool) -> Option<Arc<Deployment>> {
+    fn remote(&self, kind: Kind, target: Target, discovered: bool) -> Option<Arc<Deployment>> {
         let (id, model) = (Arc::clone(&target.deployment), target.model.clone());
         let declared = target.declared;
         let engine = kind.connect(target, &self.http)?;
         Some(self.deployment(kind, id, model, declared, engine, discovered))
+    }
+
+    /// A model that was found at a place.
+    pub(crate) fn found(&self, place: &Place, id: Arc<str>, model: String) -> Option<Arc<Deployment>> {
+        let target = Target {
+            declared: place.declared,
+            deny: place.deny.as_slice().into(),
+            ..target(id, model, &place.engine)
+        };
+        self.remote(place.engine.kind, target, true)
     }
 
     fn deployment(
@@ -97,5 +100,16 @@ impl Foundry {
             max_in_flight: self.max_in_flight,
             id,
         })
+    }
+}
+
+fn target(id: Arc<str>, model: String, config: &RemoteConfig) -> Target {
+    Target {
+        context_tokens: config.context_tokens,
+        answer_tokens: config.answer_tokens,
+        first_token_timeout: config.first_token_timeout,
+        keep_alive_seconds: config.keep_alive_seconds,
+        headers: config.kind.headers(config.api_key.as_ref()),
+        ..Target::of(id, config.endpoint.clone(), model)
     }
 }

@@ -17,6 +17,8 @@ mod frames;
 mod json;
 mod metrics;
 mod service;
+mod tally;
+mod tokens;
 mod upstream;
 
 use penstock_chassis::{Chassis, MESSAGE_MAX_BYTES};
@@ -46,7 +48,7 @@ use crate::{
 pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
     let metrics = EngineMetrics::register(&chassis.metrics);
     let foundry = Foundry {
-        http: Http::new(config.limits, config.needs_tls())?,
+        http: Http::new(config.limits, config.needs_tls(), metrics.clone())?,
         chassis: chassis.clone(),
         metrics: metrics.clone(),
         max_in_flight: config.max_streams_per_deployment,
@@ -54,7 +56,7 @@ pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
     let fleet =
         Fleet::new(config.deployments.into_iter().filter_map(|one| foundry.configured(one)).collect());
     let discovery = Discovery {
-        places: config.discover,
+        places: config.discover.into_iter().map(Into::into).collect(),
         interval: config.discovery_interval,
         timeout: config.probe_timeout,
         foundry,

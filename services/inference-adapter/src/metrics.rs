@@ -27,6 +27,8 @@ struct DeploymentLabels {
 pub(crate) struct EngineMetrics {
     requests: Family<OutcomeLabels, Counter>,
     first_token: Family<DeploymentLabels, Histogram, fn() -> Histogram>,
+    malformed: Family<DeploymentLabels, Counter>,
+    estimated: Family<DeploymentLabels, Counter>,
 }
 
 impl EngineMetrics {
@@ -34,6 +36,8 @@ impl EngineMetrics {
         let this = Self {
             requests: Family::default(),
             first_token: Family::new_with_constructor(|| Histogram::new(FIRST_TOKEN_EDGES)),
+            malformed: Family::default(),
+            estimated: Family::default(),
         };
         metrics.register(|registry| {
             registry.register(
@@ -45,6 +49,16 @@ impl EngineMetrics {
                 "penstock_engine_first_token_seconds",
                 "Time from the request to the first token",
                 this.first_token.clone(),
+            );
+            registry.register(
+                "penstock_engine_malformed_frames",
+                "Frames of streamed answers that could not be read and were skipped",
+                this.malformed.clone(),
+            );
+            registry.register(
+                "penstock_engine_estimated_usage",
+                "Answers whose tokens were counted here because the engine did not count them",
+                this.estimated.clone(),
             );
         });
         this
@@ -62,8 +76,21 @@ impl EngineMetrics {
         self.first_token.get_or_create(&labels).clone()
     }
 
+    /// The counter of a deployment's frames that cannot be read.
+    pub(crate) fn malformed(&self, deployment: &Arc<str>) -> Counter {
+        self.malformed.get_or_create(&DeploymentLabels { deployment: Arc::clone(deployment) }).clone()
+    }
+
+    /// Counts an answer whose usage is an estimate.
+    pub(crate) fn estimated(&self, deployment: &Arc<str>) {
+        self.estimated.get_or_create(&DeploymentLabels { deployment: Arc::clone(deployment) }).inc();
+    }
+
     /// Drops the series of a deployment that is gone.
     pub(crate) fn forget(&self, deployment: &Arc<str>) {
-        self.first_token.remove(&DeploymentLabels { deployment: Arc::clone(deployment) });
+        let labels = DeploymentLabels { deployment: Arc::clone(deployment) };
+        self.first_token.remove(&labels);
+        self.malformed.remove(&labels);
+        self.estimated.remove(&labels);
     }
 }

@@ -26,6 +26,8 @@ use crate::{
     error::Error,
     fleet::{Deployment, Fleet, Table},
     metrics::EngineMetrics,
+    tally::Tally,
+    tokens,
 };
 
 /// Both services of the adapter.
@@ -46,7 +48,7 @@ impl Inference for Service {
         let (context, message, deployment) = self.begin(request, |message| &message.model)?;
         let mut call = Call::begin(&deployment, &self.fleet, &self.metrics)?;
         match deployment.engine.generate(&message, &context).await {
-            Ok(answer) => Ok(Response::new(Observed::new(answer, call))),
+            Ok(answer) => Ok(Response::new(Observed::new(answer, call, Tally::new(message)))),
             Err(error) => {
                 call.end(Err(error.reason()));
                 Err(error.into())
@@ -57,7 +59,17 @@ impl Inference for Service {
     async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
         let (context, message, deployment) = self.begin(request, |message| &message.model)?;
         let call = Call::begin(&deployment, &self.fleet, &self.metrics)?;
-        call.whole(deployment.engine.embed(&message, &context).await)
+        let mut outcome = deployment.engine.embed(&message, &context).await;
+        if let Ok(answer) = &mut outcome {
+            let usage = answer.usage.get_or_insert_default();
+            if usage.prompt_tokens <= 0 {
+                call.estimated();
+                usage.prompt_tokens = tokens::of_prompt(message.input).await;
+                usage.total_tokens = usage.prompt_tokens;
+                usage.estimated = true;
+            }
+        }
+        call.whole(outcome)
     }
 
     async fn moderate(

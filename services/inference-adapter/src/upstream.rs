@@ -31,6 +31,7 @@ use penstock_proto::{
     },
     metadata::REQUEST_ID,
 };
+use prometheus_client::metrics::counter::Counter;
 use reqwest::{Body, Client, RequestBuilder, Url};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -39,6 +40,7 @@ use crate::{
     answer::Answer,
     engine::{AnswerStream, Ask, Dialect, Engine, Reader as _, Target, deny::denied, url},
     error::{Error, Fault},
+    metrics::EngineMetrics,
 };
 
 /// Bytes of an error's body that are read to classify it: more is no error message.
@@ -47,6 +49,8 @@ const ERROR_MAX_BYTES: usize = 64 << 10;
 const ERROR_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a check's or a listing's answer: thousands of models fit.
 const LISTING_MAX_BYTES: usize = 4 << 20;
+/// How long an engine may take to describe a model: it reads a file.
+const STUDY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections to an engine that are kept for later.
 const POOL_MAX_IDLE: usize = 256;
 /// An idle connection is given up before the engine does: uvicorn, under vLLM and most others, closes after
@@ -75,12 +79,13 @@ pub(crate) struct Limits {
 pub(crate) struct Http {
     client: Client,
     limits: Limits,
+    metrics: EngineMetrics,
 }
 
 impl Http {
     /// `needs_tls`: some engine is reached over TLS. Only then are the system's certificates read: a container
     /// for local engines may have none, and they take time at the start.
-    pub(crate) fn new(limits: Limits, needs_tls: bool) -> Result<Self, Error> {
+    pub(crate) fn new(limits: Limits, needs_tls: bool, metrics: EngineMetrics) -> Result<Self, Error> {
         // Fails only if another part of the process chose a provider already: as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = if needs_tls { Client::builder() } else { Client::builder().tls_certs_only([]) };
@@ -96,7 +101,7 @@ impl Http {
             // Engines speak HTTP/1.1, and one connection each makes cancellation a close.
             .http1_only()
             .build()?;
-        Ok(Self { client, limits })
+        Ok(Self { client, limits, metrics })
     }
 
     /// What bounds every call.
@@ -151,6 +156,7 @@ pub(crate) struct Upstream<D> {
     target: Target,
     http: Http,
     looked: Mutex<Looked>,
+    malformed: Counter,
     dialect: PhantomData<D>,
 }
 
@@ -162,7 +168,13 @@ impl<D> fmt::Debug for Upstream<D> {
 
 impl<D: Dialect> Upstream<D> {
     pub(crate) fn new(target: Target, http: &Http) -> Self {
-        Self { target, http: http.clone(), looked: Mutex::default(), dialect: PhantomData }
+        Self {
+            malformed: http.metrics.malformed(&target.deployment),
+            target,
+            http: http.clone(),
+            looked: Mutex::default(),
+            dialect: PhantomData,
+        }
     }
 
     fn fault(&self, fault: Fault) -> Error {
@@ -179,17 +191,25 @@ impl<D: Dialect> Upstream<D> {
 
     async fn answer(&self, request: &GenerateRequest, context: &CallContext) -> Result<AnswerStream, Error> {
         self.admit(&request.extensions)?;
+        self.study().await;
         let ask = D::generate(request, &self.target)?;
         let limits = self.http.limits;
-        let patience = if request.stream { limits.first_token_timeout } else { limits.answer_timeout };
+        let first_token = self.target.first_token_timeout.unwrap_or(limits.first_token_timeout);
+        // A plain answer waits for its first token, too.
+        let patience = match request.stream {
+            true => first_token,
+            false => limits.answer_timeout.max(self.target.first_token_timeout.unwrap_or_default()),
+        };
         let deadline = Instant::now() + patience;
         let asked = timeout_at(deadline, self.ask(request.stream, ask, context)).await;
         let response = asked.unwrap_or_else(|_| Err(silent())).map_err(|fault| self.fault(fault))?;
-        let answer = Answer::new(request, unix_now());
+        let answer = Answer::new(request, unix_now()).below(D::prompt_max(request, &self.target));
         match kind_of::<D>(&response, request.stream).map_err(|fault| self.fault(fault))? {
             Shape::Stream => {
                 let deployment = Arc::clone(&self.target.deployment);
-                Ok(Reading::<D>::new(response.into_body(), answer, deployment, limits, deadline).boxed())
+                let malformed = self.malformed.clone();
+                let body = response.into_body();
+                Ok(Reading::<D>::new(body, answer, deployment, malformed, limits, deadline).boxed())
             }
             Shape::Plain => {
                 let read = timeout_at(deadline, collect(response.into_body(), limits.answer_max_bytes)).await;
@@ -257,6 +277,7 @@ impl<D: Dialect> Engine for Upstream<D> {
     ) -> BoxFuture<'a, Result<EmbedResponse, Error>> {
         async move {
             self.admit(&request.extensions)?;
+            self.study().await;
             let body = self.whole(D::embed(request, &self.target)?, context).await;
             body.and_then(|body| D::embedded(&body, request)).map_err(|fault| self.fault(fault))
         }
@@ -381,6 +402,11 @@ fn of_transport(error: &reqwest::Error) -> Fault {
 /// An engine that said nothing in time.
 pub(crate) fn silent() -> Fault {
     Fault::new(Reason::EngineTimeout, "the engine was silent for too long")
+}
+
+/// A prompt that an engine would cut, or has cut.
+pub(crate) fn prompt_too_long() -> Fault {
+    Fault::new(Reason::ContextLengthExceeded, "the prompt is longer than the context of the deployment")
 }
 
 /// The time in Unix seconds.

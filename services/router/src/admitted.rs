@@ -91,6 +91,8 @@ impl Admitted {
         cache: &str,
     ) -> Response<Answer> {
         let hide_usage = self.stream && !self.include_usage;
+        // A stream's usage comes last, when its head is long gone.
+        let estimated = !self.stream && is_estimated(&held_back);
         let mut response =
             Response::new(Answer::new(held_back, rest, hide_usage, cached, self.keep, self.record));
         let head = response.metadata_mut();
@@ -99,6 +101,9 @@ impl Admitted {
             insert(head, metadata::FALLBACKS, &fallbacks.to_string());
         }
         insert(head, metadata::CACHE, cache);
+        if estimated {
+            insert(head, metadata::USAGE, "estimated");
+        }
         insert_limits(head, &self.limits);
         response
     }
@@ -116,6 +121,12 @@ impl Admitted {
         insert_limits(status.metadata_mut(), &self.limits);
         status
     }
+}
+
+/// Whether the usage in these messages is an estimate.
+fn is_estimated(messages: &[GenerateResponse]) -> bool {
+    let chunks = messages.iter().flat_map(|message| &message.chunks);
+    chunks.filter_map(|chunk| chunk.usage.as_ref()).any(|usage| usage.estimated)
 }
 
 fn insert_limits(metadata: &mut MetadataMap, states: &[LimitState]) {

@@ -94,7 +94,8 @@ pub struct Target {
 }
 
 impl Config {
-    /// Reads `[router]` and `[[models]]`. `deployments` are the ids that exist.
+    /// Reads `[router]` and `[[models]]`. `deployments` are the ids that exist; `id/` stands
+    /// for all that begin so.
     pub fn read(section: &mut Section, document: &mut Document, deployments: &[String]) -> Self {
         let milliseconds = Duration::from_millis;
         let timeouts = milliseconds(1)..=Duration::from_secs(60);
@@ -173,7 +174,7 @@ fn read_model(section: &mut Section, deployments: &[String]) -> ModelConfig {
     let mut targets = Vec::new();
     for mut target in section.tables_or_strings("deployments", "id") {
         let id = target.required_string("id");
-        if !id.is_empty() && !deployments.contains(&id) {
+        if !id.is_empty() && !deployments.iter().any(|known| stands_for(known, &id)) {
             target.mistake("id", format!("\"{id}\" is not the id of a deployment"));
         }
         let weight = target.float("weight", 1.0, 0.0..=1e6);
@@ -190,6 +191,11 @@ fn read_model(section: &mut Section, deployments: &[String]) -> ModelConfig {
         deployments: targets,
         fallbacks: section.strings("fallbacks"),
     }
+}
+
+/// Whether a deployment is that one, or one of those that `known`, ending with `/`, stands for.
+fn stands_for(known: &str, id: &str) -> bool {
+    known == id || (known.ends_with('/') && id.starts_with(known))
 }
 
 fn check_fallbacks(section: &Section, model: &ModelConfig, models: &[ModelConfig]) {

@@ -52,6 +52,7 @@ pub(crate) fn follow(
 fn read(report: WatchResponse) -> Vec<Deployment> {
     let deployments = report.deployments.into_iter().map(|deployment| Deployment {
         down: deployment.state() == State::Down,
+        discovered: deployment.discovered,
         id: deployment.id,
         engine: deployment.engine,
         model: deployment.model,

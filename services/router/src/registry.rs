@@ -2,7 +2,7 @@
 //! Pure: it is built anew from the configuration and what the adapter reports, and then only read.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -22,6 +22,8 @@ pub(crate) struct Deployment {
     pub(crate) model: String,
     pub(crate) down: bool,
     pub(crate) capabilities: Option<Capabilities>,
+    /// Found on an engine, all models of which are wanted.
+    pub(crate) discovered: bool,
 }
 
 /// A model and where it runs.
@@ -58,14 +60,17 @@ pub(crate) struct Registry {
 struct Known {
     down: bool,
     lacks: Needs,
+    capabilities: Option<Capabilities>,
 }
 
 impl Registry {
-    /// The configured models; if there are none, every reported deployment under the name of its model.
+    /// The configured models, and every deployment that was found on an engine under the name of its model, unless
+    /// a configured one has that name; if none are configured, every reported deployment.
     pub(crate) fn new(configured: &[ModelConfig], reported: &[Deployment]) -> Self {
         let known = reported.iter().map(|deployment| {
-            let lacks = Needs::unmet(deployment.capabilities.as_ref());
-            (deployment.id.clone(), Known { down: deployment.down, lacks })
+            let (capabilities, down) = (deployment.capabilities, deployment.down);
+            let lacks = Needs::unmet(capabilities.as_ref());
+            (deployment.id.clone(), Known { down, lacks, capabilities })
         });
         let mut registry = Self { known: known.collect(), ..Self::default() };
         for config in configured {
@@ -73,16 +78,22 @@ impl Registry {
                 name: config.name.as_str().into(),
                 aliases: config.aliases.clone(),
                 owned_by: "penstock".to_owned(),
-                capabilities: abilities::of_all(config.deployments.iter().map(|target| {
-                    let deployment = reported.iter().find(|deployment| deployment.id == target.id);
-                    deployment.and_then(|deployment| deployment.capabilities)
-                })),
+                capabilities: None,
                 targets: config.deployments.clone(),
                 fallbacks: config.fallbacks.clone(),
             });
         }
-        if configured.is_empty() {
-            registry.add_reported(reported);
+        let taken: HashSet<Arc<str>> = registry.models.keys().cloned().collect();
+        let found = reported.iter().filter(|one| configured.is_empty() || one.discovered);
+        for one in found {
+            if !taken.contains(one.model.as_str()) && !registry.aliases.contains_key(&one.model) {
+                registry.add_reported(one);
+            }
+        }
+        let Self { models, known, .. } = &mut registry;
+        for model in models.values_mut() {
+            let of_targets = model.targets.iter().map(|target| known.get(&target.id)?.capabilities);
+            model.capabilities = abilities::of_all(of_targets);
         }
         registry
     }
@@ -94,28 +105,19 @@ impl Registry {
         self.models.insert(Arc::clone(&model.name), model);
     }
 
-    fn add_reported(&mut self, reported: &[Deployment]) {
-        for deployment in reported {
-            let name: Arc<str> = deployment.model.as_str().into();
-            let target = Target { id: deployment.id.clone(), weight: 1.0, priority: 1 };
-            self.models
-                .entry(Arc::clone(&name))
-                .or_insert_with(|| Model {
-                    name,
-                    aliases: Vec::new(),
-                    owned_by: deployment.engine.clone(),
-                    capabilities: abilities::of_all(
-                        reported
-                            .iter()
-                            .filter(|other| other.model == deployment.model)
-                            .map(|d| d.capabilities),
-                    ),
-                    targets: Vec::new(),
-                    fallbacks: Vec::new(),
-                })
-                .targets
-                .push(target);
-        }
+    /// Offers a deployment under the name of its model.
+    fn add_reported(&mut self, deployment: &Deployment) {
+        let name: Arc<str> = deployment.model.as_str().into();
+        let target = Target { id: deployment.id.clone(), weight: 1.0, priority: 1 };
+        let model = self.models.entry(Arc::clone(&name)).or_insert_with(|| Model {
+            name,
+            aliases: Vec::new(),
+            owned_by: deployment.engine.clone(),
+            capabilities: None,
+            targets: Vec::new(),
+            fallbacks: Vec::new(),
+        });
+        model.targets.push(target);
     }
 
     /// The model of that name or alias.
@@ -192,7 +194,14 @@ mod tests {
 
     fn reported(id: &str, down: bool) -> Deployment {
         let model = format!("{id}-model");
-        Deployment { id: id.into(), engine: "openai".into(), model, down, capabilities: None }
+        Deployment {
+            id: id.into(),
+            engine: "openai".into(),
+            model,
+            down,
+            capabilities: None,
+            discovered: false,
+        }
     }
 
     fn order(registry: &Registry, name: &str, allowed: impl Fn(&Model) -> bool) -> Vec<String> {
@@ -216,6 +225,23 @@ mod tests {
         let configured =
             Registry::new(&[model("m", vec![target("a", 1.0, 1)], &[])], &[reported("a", false)]);
         assert!(configured.resolve("a-model").is_none(), "with configured models nothing is guessed");
+    }
+
+    #[test]
+    fn what_was_found_is_offered_beside_configured_models_and_never_in_their_place() {
+        let found = |id: &str, model: &str| Deployment {
+            model: model.into(),
+            discovered: true,
+            ..reported(id, false)
+        };
+        let reported =
+            [found("gpu/x", "x"), found("lab/x", "x"), found("gpu/m", "m"), found("gpu/a", "m-alias")];
+        let registry = Registry::new(&[model("m", vec![target("a", 1.0, 1)], &[])], &reported);
+        let names: Vec<_> = registry.models().map(|model| model.name.to_string()).collect();
+        assert_eq!(names, ["m", "x"]);
+        assert_eq!(order(&registry, "m", |_| true), ["a"]);
+        assert_eq!(order(&registry, "m-alias", |_| true), ["a"]);
+        assert_eq!(order(&registry, "x", |_| true).len(), 2);
     }
 
     #[test]

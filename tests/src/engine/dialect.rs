@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Call, Script, Step,
     anthropic::{self, Blocks},
+    ollama,
 };
 
 /// Unix seconds that every scripted answer says it was made at.
@@ -21,6 +22,8 @@ pub(super) enum Dialect {
 /// What one answer needs to know of its request.
 pub(super) struct Voice {
     dialect: Dialect,
+    path: String,
+    body: Value,
     model: String,
     id: String,
     pub(super) stream: bool,
@@ -37,11 +40,15 @@ impl Voice {
             dialect,
             model: body["model"].as_str().unwrap_or_default().to_owned(),
             id: format!("chatcmpl-scripted-{number}"),
-            stream: body["stream"].as_bool().unwrap_or(dialect == Dialect::Ollama),
+            stream: body["stream"]
+                .as_bool()
+                .unwrap_or(dialect == Dialect::Ollama && call.path != "/api/embed"),
             include_usage: body["stream_options"]["include_usage"].as_bool().unwrap_or(false),
             usage: script.usage,
             extra: script.extra.clone(),
             blocks: Blocks::default(),
+            path: call.path.clone(),
+            body,
         }
     }
 
@@ -124,6 +131,9 @@ impl Voice {
             merge(&mut line, &self.ollama_end(reason));
         }
         self.add_extra(&mut line);
+        if self.path == "/api/generate" {
+            ollama::as_generate(&mut line);
+        }
         Some(line)
     }
 
@@ -148,6 +158,9 @@ impl Voice {
         if !verbatim.is_empty() {
             return verbatim;
         }
+        if self.path == "/api/embed" {
+            return ollama::embed(&self.body, self.usage.0).to_string().into_bytes();
+        }
         if self.dialect == Dialect::OpenAi && message["content"] == "" {
             // As OpenAI has it beside tool calls.
             message["content"] = Value::Null;
@@ -167,6 +180,9 @@ impl Voice {
             }
         };
         self.add_extra(&mut answer);
+        if self.path == "/api/generate" {
+            ollama::as_generate(&mut answer);
+        }
         answer.to_string().into_bytes()
     }
 

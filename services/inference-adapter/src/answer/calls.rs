@@ -18,6 +18,8 @@ struct Call {
     theirs: Option<i64>,
     /// The engine's own id.
     id: Option<String>,
+    /// What was last seen of its arguments ended an object.
+    closed: bool,
 }
 
 impl Calls {
@@ -38,6 +40,10 @@ impl Calls {
                 }
                 None => self.add(fragment)?,
             };
+            let arguments = fragment.function.as_ref().and_then(|function| function.arguments.as_deref());
+            if let (Some(call), Some(text)) = (self.0.get_mut(index), arguments.map(str::trim_end)) {
+                call.closed = if text.is_empty() { call.closed } else { text.ends_with('}') };
+            }
             fragment.index = stream.then_some(i64::try_from(index).unwrap_or(i64::MAX));
         }
         Ok(())
@@ -53,9 +59,11 @@ impl Calls {
                 self.0.len().checked_sub(1).filter(|_| !names_another)?
             }
         };
-        let same = match (&fragment.id, self.0.get(place).and_then(|call| call.id.as_ref())) {
+        let known = self.0.get(place)?;
+        let same = match (&fragment.id, &known.id) {
             (Some(fresh), Some(known)) => fresh == known,
-            _ => true,
+            // Nothing tells two calls with one index apart but that no JSON goes on with `{` after its `}`.
+            _ => !(known.closed && begins(fragment)),
         };
         same.then_some(place)
     }
@@ -64,11 +72,23 @@ impl Calls {
         if self.0.len() >= CALLS_MAX {
             return Err(Fault::bad_answer("the engine sent too many tool calls"));
         }
-        self.0.push(Call { theirs: fragment.index, id: fragment.id.clone() });
+        self.0.push(Call { theirs: fragment.index, id: fragment.id.clone(), closed: false });
         fragment.id.get_or_insert_with(|| format!("call_{}", uuid::Uuid::now_v7().simple()));
-        fragment.r#type.get_or_insert_with(|| "function".to_owned());
+        let kind = if fragment.custom.is_some() { "custom" } else { "function" };
+        fragment.r#type.get_or_insert_with(|| kind.to_owned());
+        if let Some(function) = &mut fragment.function {
+            function.arguments.get_or_insert_default();
+        }
         Ok(self.0.len() - 1)
     }
+}
+
+/// Whether a fragment looks like the begin of a call: a name, and arguments that begin.
+fn begins(fragment: &ToolCall) -> bool {
+    fragment.function.as_ref().is_some_and(|function| {
+        let arguments = function.arguments.as_deref().unwrap_or_default().trim_start();
+        function.name.is_some() && (arguments.is_empty() || arguments.starts_with('{'))
+    })
 }
 
 #[cfg(test)]
@@ -118,6 +138,17 @@ mod tests {
             fragment(None, Some("x"), None),
         ];
         assert_eq!(indices(missing), [(0, true), (0, false), (1, true), (2, true)]);
+    }
+
+    #[test]
+    fn whole_calls_that_all_have_index_0_and_no_id_are_told_apart() {
+        let whole = |arguments: &str| {
+            let mut call = fragment(Some(0), None, Some("f"));
+            call.function.as_mut().unwrap().arguments = Some(arguments.into());
+            call
+        };
+        let calls = vec![whole("{\"a\":1}"), whole("{\"a\":2}"), whole("{"), whole("\"a\":{}"), whole("}")];
+        assert_eq!(indices(calls), [(0, true), (1, true), (2, true), (2, false), (2, false)]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Tests of the answer in the making.
 
+use penstock_proto::inference::v1::{FunctionCall, TextInput, ToolCall};
+
 use super::*;
 
 fn request(stream: bool) -> GenerateRequest {
@@ -58,7 +60,7 @@ fn roles_are_said_once_for_each_choice() {
         run(true, vec![piece(0, Some("a"), None), piece(1, None, None), piece(0, Some("b"), Some("stop"))]);
     let roles: Vec<_> =
         out.iter().flat_map(|c| &c.choices).map(|c| c.delta.as_ref().unwrap().role.is_some()).collect();
-    assert_eq!(roles, [true, true, false]);
+    assert_eq!(roles, [true, false, true, false, false], "by themselves, and once");
 }
 
 #[test]
@@ -74,11 +76,113 @@ fn c8_an_answer_is_whole_only_if_every_choice_is_finished() {
 }
 
 #[test]
-fn without_usage_it_is_estimated_and_says_so() {
+fn usage_that_no_engine_gave_is_left_to_be_counted() {
     let (out, _) = run(false, vec![piece(0, Some("12345678"), Some("stop"))]);
     assert_eq!(out.len(), 1);
     let usage = out[0].usage.as_ref().unwrap();
-    assert_eq!((usage.completion_tokens, usage.estimated), (2, true));
+    assert_eq!((usage.prompt_tokens, usage.completion_tokens, usage.estimated), (0, 0, true));
+}
+
+/// What a chunk says, in short: role, content, tool calls, end.
+fn said(out: &[GenerateChunk]) -> Vec<String> {
+    let one = |choice: &Choice| {
+        let delta = choice.delta.as_ref().unwrap();
+        let mut words = Vec::new();
+        words.extend(delta.role.clone());
+        words.extend(delta.content.as_ref().map(|text| format!("{text:?}")));
+        words.extend(delta.reasoning.as_ref().map(|text| format!("({text})")));
+        words.extend(delta.tool_calls.iter().map(|call| format!("call {:?}", call.index.unwrap())));
+        words.extend(choice.finish_reason.as_ref().map(|reason| format!("end {reason}")));
+        format!("{} {}", choice.index, words.join(" "))
+    };
+    let usage = |chunk: &GenerateChunk| chunk.usage.is_some().then(|| "usage".to_owned());
+    out.iter().flat_map(|chunk| chunk.choices.iter().map(one).chain(usage(chunk))).collect()
+}
+
+/// Conformance 1 and 2: the order of a stream, whatever the engine puts into one chunk.
+#[test]
+fn c5_every_chunk_of_a_stream_says_one_thing() {
+    let with_usage = |mut chunk: GenerateChunk| {
+        chunk.usage = usage(1, 1).usage;
+        chunk
+    };
+    let no_role = |mut chunk: GenerateChunk| {
+        chunk.choices[0].delta.as_mut().unwrap().role = None;
+        chunk
+    };
+    let whole = ["0 assistant \"\"", "0 \"a\"", "0 end stop", "usage"];
+    for chunks in [
+        vec![piece(0, Some(""), None), piece(0, Some("a"), None), piece(0, Some(""), Some("stop"))],
+        vec![piece(0, None, None), piece(0, Some("a"), Some("stop"))],
+        vec![no_role(piece(0, Some("a"), None)), piece(0, None, Some("stop")), usage(1, 1)],
+        vec![with_usage(piece(0, Some("a"), Some("stop")))],
+        // The end again beside the usage, and an empty end before it.
+        vec![
+            piece(0, Some("a"), Some("")),
+            piece(0, None, Some("stop")),
+            with_usage(piece(0, None, Some("stop"))),
+        ],
+    ] {
+        let (out, result) = run(true, chunks);
+        assert_eq!(result, Ok(()));
+        assert_eq!(said(&out), whole);
+    }
+    let mut both = piece(0, Some("a"), Some("stop"));
+    both.choices.extend(piece(1, Some("b"), Some("length")).choices);
+    both.system_fingerprint = Some("fp".into());
+    both.extensions = vec![Extension { name: "timings".into(), json: "{}".into() }];
+    let (out, _) = run(true, vec![both]);
+    let expected =
+        ["0 assistant \"\"", "0 \"a\"", "0 end stop", "1 assistant \"\"", "1 \"b\"", "1 end length", "usage"];
+    assert_eq!(said(&out), expected);
+    assert!(out.iter().all(|chunk| chunk.system_fingerprint.as_deref() == Some("fp")));
+    assert_eq!(out.iter().filter(|chunk| !chunk.extensions.is_empty()).count(), 1, "said once");
+}
+
+#[test]
+fn the_log_probabilities_stay_with_the_text_and_the_rest_with_the_end() {
+    let mut chunk = piece(0, Some("a"), Some("stop"));
+    chunk.choices[0].logprobs_json = Some("{}".into());
+    chunk.choices[0].extensions = vec![Extension { name: "stop_reason".into(), json: "1".into() }];
+    let (out, _) = run(true, vec![chunk]);
+    let of = |at: usize| (&out[at].choices[0].logprobs_json, out[at].choices[0].extensions.len());
+    assert_eq!((of(0), of(1), of(2)), ((&None, 0), (&Some("{}".into()), 0), (&None, 1)));
+}
+
+/// C12, and `finish_reason` that should have been `tool_calls`.
+#[test]
+fn a_plain_answer_with_calls_is_taken_apart_for_a_stream() {
+    let call = |name: &str| ToolCall {
+        function: Some(FunctionCall {
+            name: Some(name.into()),
+            arguments: Some("{}".into()),
+            ..FunctionCall::default()
+        }),
+        ..ToolCall::default()
+    };
+    let mut chunk = piece(0, None, Some("stop"));
+    let delta = chunk.choices[0].delta.as_mut().unwrap();
+    delta.tool_calls = vec![call("f"), call("g")];
+    delta.reasoning = Some("hm".into());
+    let (out, _) = run(true, vec![chunk.clone()]);
+    assert_eq!(said(&out), ["0 assistant \"\"", "0 (hm) call 0 call 1", "0 end tool_calls", "usage"]);
+    let (out, _) = run(false, vec![chunk]);
+    assert_eq!(out.len(), 1);
+    let choice = &out[0].choices[0];
+    assert_eq!(choice.finish_reason.as_deref(), Some("tool_calls"));
+    assert!(choice.delta.as_ref().unwrap().tool_calls.iter().all(|call| call.index.is_none()));
+}
+
+#[test]
+fn what_continues_a_text_has_no_roles() {
+    let text = GenerateRequest { input: Some(Input::Text(TextInput::default())), ..request(true) };
+    let mut answer = Answer::new(&text, 0);
+    let mut out = Vec::new();
+    let mut chunk = piece(0, Some("a"), Some("stop"));
+    chunk.id.clear();
+    answer.take(chunk, &mut out).unwrap();
+    assert_eq!(said(&out), ["0 \"a\"", "0 end stop"]);
+    assert!(out[0].id.starts_with("cmpl-"));
 }
 
 #[test]
@@ -89,7 +193,7 @@ fn d10_senseless_numbers_are_put_right() {
     let (out, _) = run(true, vec![chunk, usage(-5, 3)]);
     assert_eq!(out[0].created, 1_000_000_500);
     assert!(out[0].id.starts_with("chatcmpl-"));
-    let usage = out[1].usage.as_ref().unwrap();
+    let usage = out.last().unwrap().usage.as_ref().unwrap();
     assert_eq!((usage.prompt_tokens, usage.total_tokens), (0, 3));
     assert_eq!(run(true, vec![piece(-1, None, None)]).1.unwrap_err().reason, Reason::EngineBadAnswer);
     assert_eq!(run(true, vec![piece(128, None, None)]).1.unwrap_err().reason, Reason::EngineBadAnswer);

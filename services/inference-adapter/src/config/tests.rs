@@ -18,8 +18,8 @@ fn without_a_file_engines_are_looked_for_and_the_simulated_one_is_there() {
     let (config, mistakes) = read(None, &[]);
     assert_eq!(mistakes, Vec::<String>::new());
     assert_eq!(config.discover.len(), 5);
-    assert_eq!(config.discover[0].kind, Kind::Ollama);
-    assert!(config.discover[1..].iter().all(|place| place.kind == Kind::OpenAi));
+    assert_eq!(config.discover[0].engine.kind, Kind::Ollama);
+    assert!(config.discover[1..].iter().all(|place| place.engine.kind == Kind::OpenAi));
     assert_eq!(config.deployments[0].id, SIMULATED);
 }
 
@@ -27,7 +27,8 @@ fn without_a_file_engines_are_looked_for_and_the_simulated_one_is_there() {
 fn places_to_look_at_can_be_set() {
     let places = "ollama+http://127.0.0.1:5, http://127.0.0.1:6";
     let (config, _) = read(None, &[("PENSTOCK_INFERENCE_ADAPTER__DISCOVER", places)]);
-    let kinds: Vec<_> = config.discover.iter().map(|place| (place.kind, place.endpoint.port())).collect();
+    let kinds: Vec<_> =
+        config.discover.iter().map(|place| (place.engine.kind, place.engine.endpoint.port())).collect();
     assert_eq!(kinds, [(Kind::Ollama, Some(5)), (Kind::OpenAi, Some(6))]);
 }
 
@@ -71,7 +72,6 @@ endpoint = 'http://ok'
             "line 10: deployments[1].endpoint: is not for the simulated engine",
             "line 11: deployments[1].tokens_per_second: must be from 0.1 to 1000000",
             "line 12: deployments[2].id: is required",
-            "line 12: deployments[2].model: is required",
             "line 13: deployments[2].engine: is \"vlm\"; must be one of \"openai\", \"vllm\", \"llama-cpp\", \"ollama\", \"anthropic\", \"penstock\", \"simulated\"",
             "line 14: deployments[2].endpoint: must be a URL such as \"http://gpu-a:8000/v1\"",
             "line 16: deployments[3].id: is \"a\", which another deployment has already",
@@ -118,7 +118,10 @@ answer_tokens = 100
     );
     assert_eq!(config.deployments[0].deny, ["top_k"]);
     assert!(matches!(config.deployments[1].engine, EngineConfig::Mesh { .. }));
-    assert!(matches!(config.deployments[2].engine, EngineConfig::Remote { answer_tokens: Some(100), .. }));
+    assert!(matches!(
+        config.deployments[2].engine,
+        EngineConfig::Remote(RemoteConfig { answer_tokens: Some(100), .. })
+    ));
 }
 
 #[test]
@@ -155,4 +158,40 @@ discover = ['anthropic+https://api.example']
         mistakes.iter().any(|mistake| mistake.contains("deployments[1].answer_tokens: is not a known key"))
     );
     assert_eq!(mistakes.len(), 6, "{mistakes:#?}");
+}
+
+#[test]
+fn a_deployment_without_a_model_stands_for_every_model_of_its_engine() {
+    let text = "
+[[deployments]]
+id = 'a'
+engine = 'ollama'
+endpoint = 'http://a'
+keep_alive = '30m'
+context_tokens = 4096
+[[deployments]]
+id = 'b'
+engine = 'openai'
+endpoint = 'http://b'
+model = '*'
+api_key_env = 'KEY'
+first_token_timeout = '5s'
+[[deployments]]
+id = 'c'
+engine = 'openai'
+endpoint = 'http://c'
+model = 'm'
+";
+    let (config, mistakes) = read(Some(text), &[("KEY", "secret")]);
+    assert_eq!(mistakes, Vec::<String>::new());
+    assert_eq!(config.deployment_ids().collect::<Vec<_>>(), ["c", "a/", "b/"]);
+    let [a, b] = config.discover.as_slice() else { panic!("{:?}", config.discover) };
+    assert_eq!((a.id.as_deref(), a.engine.keep_alive_seconds), (Some("a"), Some(1800)));
+    assert_eq!((a.engine.context_tokens, a.engine.api_key.is_some()), (Some(4096), false));
+    // Ten minutes for who loads the model first.
+    assert_eq!(a.engine.first_token_timeout, Some(Duration::from_secs(600)));
+    assert_eq!(b.engine.first_token_timeout, Some(Duration::from_secs(5)));
+    assert!(b.engine.api_key.is_some());
+    let EngineConfig::Remote(c) = &config.deployments[0].engine else { panic!("{:?}", config.deployments) };
+    assert_eq!(c.first_token_timeout, None, "as for every engine");
 }

@@ -80,6 +80,7 @@ impl Dialect for Anthropic {
             answer_tokens: tokens("max_tokens").and_then(|tokens| u64::try_from(tokens).ok()),
             thinks_by_budget: supported("thinking/types/enabled") == Some(true)
                 && supported("thinking/types/adaptive") != Some(true),
+            shown: None,
         }
     }
 }

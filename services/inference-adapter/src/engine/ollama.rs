@@ -1,18 +1,27 @@
-//! Ollama's own API, `/api/chat`: newline-delimited JSON, options in a map, tool arguments as objects.
+//! Ollama's own API: newline-delimited JSON, options in a map, tool arguments as objects. Its `/v1` cannot set the
+//! context, and cuts what does not fit.
 
 mod capabilities;
+mod context;
+mod embed;
 mod line;
+mod options;
 mod request;
+pub(super) mod show;
 #[cfg(test)]
 mod tests;
+mod text;
 
-use penstock_proto::inference::v1::{EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest};
+use penstock_proto::inference::v1::{
+    Capabilities, EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest, generate_request::Input,
+};
 use serde::Deserialize;
 
 use super::{Ask, Detail, Dialect, Frame, Learnt, Reader, Target};
 use crate::{
     error::{Error, Fault},
     frames::Ndjson,
+    upstream::prompt_too_long,
 };
 
 /// Ollama.
@@ -26,18 +35,32 @@ impl Dialect for Ollama {
     const MODELS: &'static str = "/api/tags";
     const CHECK: &'static str = "/api/version";
     const STREAM_TYPE: &'static str = "application/x-ndjson";
+    const DETAIL_FIRST: bool = true;
 
     fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error> {
-        let body = request::encode(request, target)?;
-        Ok(Ask { path: "/api/chat", body })
+        let most = Self::prompt_max(request, target);
+        if most.is_some_and(|most| context::is_surely_over(request, most)) {
+            return Err(prompt_too_long().of(&target.deployment));
+        }
+        Ok(match &request.input {
+            Some(Input::Text(text)) => {
+                Ask { path: "/api/generate", body: text::encode(request, text, target)? }
+            }
+            _ => Ask { path: "/api/chat", body: request::encode(request, target)? },
+        })
     }
 
-    fn embed(_: &EmbedRequest, _: &Target) -> Result<Ask, Error> {
-        Err(Error::NotOffered("this engine makes no vectors"))
+    fn prompt_max(request: &GenerateRequest, target: &Target) -> Option<u64> {
+        let (ours, _) = options::split(&request.extensions);
+        (!ours.wants_cutting()).then(|| ours.context_tokens(target))
     }
 
-    fn embedded(_: &[u8], _: &EmbedRequest) -> Result<EmbedResponse, Fault> {
-        Err(Fault::bad_answer("this engine makes no vectors"))
+    fn embed(request: &EmbedRequest, target: &Target) -> Result<Ask, Error> {
+        Ok(Ask { path: "/api/embed", body: embed::encode(request, target)? })
+    }
+
+    fn embedded(body: &[u8], request: &EmbedRequest) -> Result<EmbedResponse, Fault> {
+        embed::read(body, request)
     }
 
     fn models(body: &[u8]) -> Option<Vec<String>> {
@@ -65,7 +88,11 @@ impl Dialect for Ollama {
     }
 
     fn detailed(body: &[u8]) -> Learnt {
-        Learnt { capabilities: capabilities::read(body), ..Learnt::default() }
+        let (said, shown) = (capabilities::read(body), show::read(body));
+        // The context that is asked for, not the longest that there might be.
+        let asked_for = shown.and_then(|shown| i64::try_from(shown.context_tokens).ok());
+        let capabilities = Capabilities { context_tokens: asked_for.or(said.context_tokens), ..said };
+        Learnt { capabilities, shown, ..Learnt::default() }
     }
 }
 

@@ -1,58 +1,188 @@
-//! The simulated engine: a deterministic answer that says what it is, at the pace of a model. It is there so
-//! that a first request is answered and tests have an engine; nobody may take it for a model.
+//! The simulated engine: a tool for tests of load and of faults, and an engine for the first request. Its answers are
+//! deterministic, come at the pace of a model, fail as often as they are told to, and say what they are: nobody may
+//! take it for a model.
+
+mod luck;
+mod schema;
+mod script;
+mod speech;
 
 use std::{
-    future::Future as _,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use penstock_chassis::CallContext;
-use penstock_proto::inference::v1::{
-    Choice, Delta, EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest, GenerateResponse,
-    ModerateRequest, ModerateResponse, StopSequences, Usage, generate_request::Input, message::Content,
-    stop_sequences::Kind,
+use penstock_proto::{
+    Reason, Violation,
+    fingerprint::fingerprint,
+    inference::v1::{
+        EmbedRequest, EmbedResponse, Embedding, GenerateRequest, ModerateRequest, ModerateResponse, Usage,
+        prompt::Kind,
+    },
 };
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::sleep;
 
+pub(crate) use self::luck::Rates;
+use self::{
+    luck::{Fate, Numbers},
+    script::Script,
+    speech::{Break, Plan, Speech},
+};
 use super::{AnswerStream, Engine};
 use crate::{
     answer::Answer,
     error::{Error, Fault},
+    upstream::Limits,
 };
 
 /// What every answer begins with.
 const WHAT_IT_IS: &str = "This is Penstock's simulated engine, not a language model.";
-/// Characters of the last message that are repeated: enough to see that it came through.
-const REPEATED_MAX_CHARS: usize = 500;
-/// Choices that are made at most, as many as a request may ask for.
-const CHOICES_MAX: i64 = 128;
+/// Members of a vector at most: four times those of the longest that are in use.
+const DIMENSIONS_MAX: i64 = 16_384;
 
-/// How fast it answers.
+/// How it answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Pace {
+pub(crate) struct Settings {
     /// Until the first word.
     pub(crate) delay: Duration,
     /// Words per second from then on.
     pub(crate) tokens_per_second: f64,
+    /// Words of a text, from and to; `None`: what it has to say.
+    pub(crate) length: Option<(u64, u64)>,
+    /// How often what goes wrong.
+    pub(crate) rates: Rates,
+    /// What chance follows from.
+    pub(crate) seed: u64,
+    /// Members of a vector.
+    pub(crate) dimensions: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            delay: Duration::ZERO,
+            // Readable, and slow enough to see that it streams.
+            tokens_per_second: 50.0,
+            length: None,
+            rates: Rates::default(),
+            seed: 0,
+            // As small as vectors in use are.
+            dimensions: 256,
+        }
+    }
 }
 
 /// The simulated engine.
 #[derive(Debug)]
 pub(crate) struct Simulated {
-    pace: Pace,
+    settings: Settings,
     deployment: Arc<str>,
+    /// Silence is noticed after the same time as that of other engines.
+    limits: Limits,
     clock: fn() -> i64,
+    /// Requests so far.
+    asked: AtomicU64,
 }
 
 impl Simulated {
     /// `clock` gives the time in Unix seconds.
-    pub(crate) fn new(pace: Pace, deployment: Arc<str>, clock: fn() -> i64) -> Self {
-        Self { pace, deployment, clock }
+    pub(crate) fn new(settings: Settings, deployment: Arc<str>, limits: Limits, clock: fn() -> i64) -> Self {
+        Self { settings, deployment, limits, clock, asked: AtomicU64::new(0) }
     }
+
+    /// Numbers for the next request, which all follow from the seed, the request and its place in the row.
+    fn numbers(&self, request: u64) -> Numbers {
+        Numbers::of(&[self.settings.seed, request, self.asked.fetch_add(1, Ordering::Relaxed)])
+    }
+
+    async fn failure(&self) -> Error {
+        sleep(self.settings.delay).await;
+        Fault::new(Reason::EngineFailed, "the simulated engine failed, as it was told").of(&self.deployment)
+    }
+
+    async fn answer(&self, request: &GenerateRequest) -> Result<AnswerStream, Error> {
+        let first = fingerprint(request).iter().take(8).fold(0, |all, byte| all << 8 | u64::from(*byte));
+        let mut numbers = self.numbers(first);
+        let fate = self.settings.rates.fate(&mut numbers);
+        let script = Script::of(request, self.settings.length, &mut numbers)?;
+        let after = |numbers: &mut Numbers| {
+            let words = script.len().saturating_sub(1) as u64;
+            usize::try_from(numbers.within(0, words)).unwrap_or(0)
+        };
+        let breaks = match fate {
+            Fate::Answer => None,
+            Fate::Error => return Err(self.failure().await),
+            Fate::Cut => Some(Break { after: after(&mut numbers), silence: None }),
+            Fate::Stall => {
+                let after = after(&mut numbers);
+                let silence = match (request.stream, after) {
+                    (false, _) => self.limits.answer_timeout,
+                    (true, 0) => self.limits.first_token_timeout,
+                    (true, _) => self.limits.stall_timeout,
+                };
+                Some(Break { after, silence: Some(silence) })
+            }
+        };
+        let plan = Plan {
+            answer: Answer::new(request, (self.clock)()),
+            deployment: Arc::clone(&self.deployment),
+            stream: request.stream,
+            script,
+            delay: self.settings.delay,
+            tokens_per_second: self.settings.tokens_per_second,
+            breaks,
+        };
+        Ok(Speech::new(plan).boxed())
+    }
+
+    async fn vectors(&self, request: &EmbedRequest) -> Result<EmbedResponse, Error> {
+        let length = request.dimensions.unwrap_or(self.settings.dimensions.cast_signed());
+        if !(1..=DIMENSIONS_MAX).contains(&length) {
+            let message = format!("must be from 1 to {DIMENSIONS_MAX}");
+            return Err(Error::Unsupported(vec![Violation::new("dimensions", message)]));
+        }
+        let texts = texts(request);
+        let of_all = texts.iter().fold(0, |all, text| Numbers::of_text(all, text).next());
+        if self.settings.rates.fate(&mut self.numbers(of_all)) == Fate::Error {
+            return Err(self.failure().await);
+        }
+        sleep(self.settings.delay).await;
+        let words: usize = texts.iter().map(|text| text.split_whitespace().count()).sum();
+        let tokens = i64::try_from(words.max(1)).unwrap_or(i64::MAX);
+        let vector = |text: &String| Embedding { values: unit_vector(self.settings.seed, text, length) };
+        Ok(EmbedResponse {
+            model: request.model.clone(),
+            embeddings: texts.iter().map(vector).collect(),
+            usage: Some(Usage { prompt_tokens: tokens, total_tokens: tokens, ..Usage::default() }),
+            extensions: Vec::new(),
+        })
+    }
+}
+
+/// The texts of a request; tokens are texts of numbers.
+fn texts(request: &EmbedRequest) -> Vec<String> {
+    let numbers = |values: &[i64]| values.iter().map(i64::to_string).collect::<Vec<_>>().join(" ");
+    match request.input.as_ref().and_then(|input| input.kind.as_ref()) {
+        Some(Kind::Text(text)) => vec![text.clone()],
+        Some(Kind::Texts(texts)) => texts.values.clone(),
+        Some(Kind::Tokens(list)) => vec![numbers(&list.values)],
+        Some(Kind::TokenLists(lists)) => lists.values.iter().map(|list| numbers(&list.values)).collect(),
+        None => Vec::new(),
+    }
+}
+
+/// A vector of length 1 that follows from the text.
+fn unit_vector(seed: u64, text: &str, length: i64) -> Vec<f32> {
+    let mut numbers = Numbers::of_text(seed, text);
+    let values: Vec<f64> = (0..length).map(|_| numbers.fraction() - 0.5).collect();
+    let norm = values.iter().map(|value| value * value).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+    #[allow(clippy::cast_possible_truncation)] // vectors are f32
+    values.into_iter().map(|value| (value / norm) as f32).collect()
 }
 
 impl Engine for Simulated {
@@ -61,27 +191,15 @@ impl Engine for Simulated {
         request: &'a GenerateRequest,
         _: &'a CallContext,
     ) -> BoxFuture<'a, Result<AnswerStream, Error>> {
-        let script = Script::of(request);
-        let speech = Speech {
-            answer: Answer::new(request, (self.clock)()),
-            deployment: Arc::clone(&self.deployment),
-            stream: request.stream,
-            pace: self.pace,
-            began: Instant::now(),
-            timer: Box::pin(sleep_until(Instant::now() + self.pace.delay)),
-            script,
-            said: 0,
-            ended: false,
-        };
-        std::future::ready(Ok(speech.boxed())).boxed()
+        self.answer(request).boxed()
     }
 
     fn embed<'a>(
         &'a self,
-        _: &'a EmbedRequest,
+        request: &'a EmbedRequest,
         _: &'a CallContext,
     ) -> BoxFuture<'a, Result<EmbedResponse, Error>> {
-        std::future::ready(Err(Error::NotOffered("this engine makes no vectors"))).boxed()
+        self.vectors(request).boxed()
     }
 
     fn moderate<'a>(
@@ -97,223 +215,5 @@ impl Engine for Simulated {
     }
 }
 
-/// What is to be said.
-#[derive(Debug, PartialEq)]
-struct Script {
-    words: Vec<String>,
-    finish_reason: &'static str,
-    choices: i64,
-    prompt_tokens: i64,
-}
-
-impl Script {
-    fn of(request: &GenerateRequest) -> Self {
-        let messages = match &request.input {
-            Some(Input::Chat(chat)) => chat.messages.as_slice(),
-            Some(Input::Text(_)) | None => &[],
-        };
-        let text = |content: &Option<Content>| match content {
-            Some(Content::Text(text)) => text.clone(),
-            Some(Content::Parts(parts)) => {
-                parts.parts.iter().filter_map(|part| part.text.as_deref()).collect::<Vec<_>>().join(" ")
-            }
-            None => String::new(),
-        };
-        let prompt_tokens: usize =
-            messages.iter().map(|message| text(&message.content).split_whitespace().count()).sum();
-        let last = messages.iter().rev().find(|message| message.role == "user");
-        let last: String = last
-            .map(|message| text(&message.content))
-            .unwrap_or_default()
-            .chars()
-            .take(REPEATED_MAX_CHARS)
-            .collect();
-        let full = format!("{WHAT_IT_IS} You said: {last}");
-        let (full, mut finish_reason) = (stopped(full, request.stop.as_ref()), "stop");
-        let mut words: Vec<String> = full.split_inclusive(' ').map(str::to_owned).collect();
-        let most = request.max_completion_tokens.or(request.max_tokens).unwrap_or(i64::MAX);
-        let most = usize::try_from(most).unwrap_or(0);
-        if words.len() > most {
-            words.truncate(most);
-            finish_reason = "length";
-        }
-        Self {
-            words,
-            finish_reason,
-            choices: request.n.unwrap_or(1).clamp(1, CHOICES_MAX),
-            prompt_tokens: i64::try_from(prompt_tokens).unwrap_or(i64::MAX),
-        }
-    }
-
-    fn usage(&self) -> Usage {
-        let completion_tokens =
-            i64::try_from(self.words.len()).unwrap_or(i64::MAX).saturating_mul(self.choices);
-        Usage {
-            prompt_tokens: self.prompt_tokens,
-            completion_tokens,
-            total_tokens: self.prompt_tokens.saturating_add(completion_tokens),
-            estimated: true,
-            ..Usage::default()
-        }
-    }
-
-    /// A piece of every choice.
-    fn piece(&self, text: String, finish_reason: Option<&str>) -> impl Iterator<Item = GenerateChunk> {
-        let finish_reason = finish_reason.map(str::to_owned);
-        (0..self.choices).map(move |index| {
-            let delta = Delta { content: Some(text.clone()), ..Delta::default() };
-            let finish_reason = finish_reason.clone();
-            let choice = Choice { index, delta: Some(delta), finish_reason, ..Choice::default() };
-            GenerateChunk { choices: vec![choice], ..GenerateChunk::default() }
-        })
-    }
-}
-
-/// `text` up to the first stop sequence.
-fn stopped(mut text: String, stop: Option<&StopSequences>) -> String {
-    let stops = match stop.and_then(|stop| stop.kind.as_ref()) {
-        Some(Kind::Text(text)) => std::slice::from_ref(text),
-        Some(Kind::List(list)) => list.values.as_slice(),
-        None => &[],
-    };
-    let first =
-        stops.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str())).min();
-    if let Some(at) = first {
-        text.truncate(at);
-    }
-    text
-}
-
-/// An answer that is being said.
-#[derive(Debug)]
-struct Speech {
-    answer: Answer,
-    deployment: Arc<str>,
-    stream: bool,
-    pace: Pace,
-    began: Instant,
-    timer: Pin<Box<Sleep>>,
-    script: Script,
-    said: usize,
-    ended: bool,
-}
-
-impl Speech {
-    /// When the word of that number is due.
-    fn due(&self, word: usize) -> Instant {
-        #[allow(clippy::cast_precision_loss)] // an answer has some hundred words
-        let seconds = word as f64 / self.pace.tokens_per_second;
-        self.began + self.pace.delay + Duration::try_from_secs_f64(seconds).unwrap_or_default()
-    }
-
-    fn speak(&mut self) -> Result<Vec<GenerateChunk>, Fault> {
-        let mut chunks = Vec::new();
-        if !self.stream {
-            let pieces = self.script.piece(self.script.words.concat(), Some(self.script.finish_reason));
-            let choices = pieces.flat_map(|chunk| chunk.choices).collect();
-            self.answer.take(GenerateChunk { choices, ..GenerateChunk::default() }, &mut chunks)?;
-            self.said = self.script.words.len();
-        }
-        let now = Instant::now();
-        while let Some(word) = self.script.words.get(self.said).filter(|_| self.due(self.said) <= now) {
-            for piece in self.script.piece(word.clone(), None) {
-                self.answer.take(piece, &mut chunks)?;
-            }
-            self.said += 1;
-        }
-        if self.said == self.script.words.len() {
-            if self.stream {
-                for piece in self.script.piece(String::new(), Some(self.script.finish_reason)) {
-                    self.answer.take(piece, &mut chunks)?;
-                }
-            }
-            let usage = Some(self.script.usage());
-            self.answer.take(GenerateChunk { usage, ..GenerateChunk::default() }, &mut chunks)?;
-            self.answer.end(&mut chunks)?;
-            self.ended = true;
-        }
-        Ok(chunks)
-    }
-}
-
-impl Stream for Speech {
-    type Item = Result<GenerateResponse, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        if this.ended {
-            return Poll::Ready(None);
-        }
-        let next = if this.stream { this.due(this.said) } else { this.due(this.script.words.len()) };
-        if this.timer.deadline() != next {
-            this.timer.as_mut().reset(next);
-        }
-        std::task::ready!(this.timer.as_mut().poll(cx));
-        let chunks = this.speak();
-        this.ended |= chunks.is_err();
-        let message = chunks.map(|chunks| GenerateResponse { chunks });
-        Poll::Ready(Some(message.map_err(|fault| fault.of(&this.deployment))))
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use penstock_proto::inference::v1::{ChatInput, Message};
-
-    use super::*;
-
-    fn request(stream: bool) -> GenerateRequest {
-        let message = Message {
-            role: "user".into(),
-            content: Some(Content::Text("ping pong".into())),
-            ..Message::default()
-        };
-        GenerateRequest {
-            model: "m".into(),
-            input: Some(Input::Chat(ChatInput { messages: vec![message] })),
-            stream,
-            ..GenerateRequest::default()
-        }
-    }
-
-    async fn answer(request: GenerateRequest) -> Vec<GenerateChunk> {
-        let engine = Simulated::new(
-            Pace { delay: Duration::from_millis(100), tokens_per_second: 10.0 },
-            "d".into(),
-            || 5,
-        );
-        let stream =
-            engine.generate(&request, &CallContext::background(Duration::from_secs(60))).await.unwrap();
-        stream.map(|message| message.unwrap().chunks).concat().await
-    }
-
-    fn texts(chunks: &[GenerateChunk], index: i64) -> String {
-        let choices = chunks.iter().flat_map(|chunk| &chunk.choices).filter(|choice| choice.index == index);
-        choices.filter_map(|choice| choice.delta.as_ref()?.content.as_deref()).collect()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_says_what_it_is_and_says_the_same_streamed_and_plain() {
-        let began = Instant::now();
-        let (streamed, plain) = (answer(request(true)).await, answer(request(false)).await);
-        assert_eq!(texts(&plain, 0), format!("{WHAT_IT_IS} You said: ping pong"));
-        assert_eq!(texts(&streamed, 0), texts(&plain, 0));
-        assert_eq!(plain.len(), 1);
-        let usage = plain[0].usage.as_ref().unwrap();
-        assert_eq!((usage.prompt_tokens, usage.completion_tokens, usage.estimated), (2, 13, true));
-        assert_eq!(streamed.last().unwrap().usage.as_ref(), Some(usage));
-        assert!(began.elapsed() >= Duration::from_millis(2400), "paced");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_keeps_to_limits_stops_and_choices() {
-        let short = answer(GenerateRequest { max_tokens: Some(2), n: Some(2), ..request(true) }).await;
-        assert_eq!((texts(&short, 0).as_str(), texts(&short, 1).as_str()), ("This is ", "This is "));
-        let finish: Vec<_> =
-            short.iter().flat_map(|c| &c.choices).filter_map(|c| c.finish_reason.as_deref()).collect();
-        assert_eq!(finish, ["length", "length"]);
-        let stop = Some(StopSequences { kind: Some(Kind::Text(" engine".into())) });
-        let cut = answer(GenerateRequest { stop, ..request(false) }).await;
-        assert_eq!(texts(&cut, 0), "This is Penstock's simulated");
-    }
-}
+mod tests;

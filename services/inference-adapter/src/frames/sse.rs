@@ -1,6 +1,7 @@
 //! Server-sent events as the HTML standard (section 9.2.6) has them: lines end with LF, CRLF or CR, a blank
 //! line ends an event, several `data` lines are joined by LF, comments and the fields `event`, `id` and `retry`
-//! are ignored, a leading BOM is dropped, an event that the stream's end cuts is discarded.
+//! are ignored, a leading BOM is dropped, an event that the stream's end cuts is discarded. But for one name:
+//! the data of an event `error` becomes the member `error` of an object, as engines have it without the name.
 
 use std::ops::Range;
 
@@ -17,6 +18,8 @@ pub(crate) struct Sse {
     data: Vec<u8>,
     /// Whether `data` holds at least one line, be it empty.
     has_data: bool,
+    /// The event is named `error`.
+    is_error: bool,
     /// The last read ended with CR: a LF at the start of the next one belongs to it.
     after_cr: bool,
     /// No line was read yet.
@@ -26,7 +29,15 @@ pub(crate) struct Sse {
 
 impl Frames for Sse {
     fn new(max: usize) -> Self {
-        Self { line: Vec::new(), data: Vec::new(), has_data: false, after_cr: false, at_start: true, max }
+        Self {
+            line: Vec::new(),
+            data: Vec::new(),
+            has_data: false,
+            is_error: false,
+            after_cr: false,
+            at_start: true,
+            max,
+        }
     }
 
     fn feed<E: From<TooLong>>(
@@ -81,11 +92,15 @@ impl Sse {
         if line.is_empty() {
             return match lone.take() {
                 Some(data) if data.len() > self.max => Err(TooLong.into()),
-                Some(data) => on_frame(bytes.get(data).unwrap_or_default()),
+                Some(data) => emit(bytes.get(data).unwrap_or_default(), &mut self.is_error, on_frame),
                 None => self.dispatch(on_frame),
             };
         }
-        let Some(data) = data_of(bytes.get(line.clone()).unwrap_or_default()) else { return Ok(()) };
+        let whole = bytes.get(line.clone()).unwrap_or_default();
+        let Some(data) = data_of(whole) else {
+            self.is_error |= names_an_error(whole);
+            return Ok(());
+        };
         if lone.is_none() && !self.has_data {
             *lone = Some(line.end - data.len()..line.end);
             return Ok(());
@@ -109,6 +124,8 @@ impl Sse {
             self.dispatch(on_frame)?;
         } else if let Some(data) = data_of(whole) {
             self.append(data);
+        } else {
+            self.is_error |= names_an_error(whole);
         }
         line.clear();
         self.line = line;
@@ -117,9 +134,10 @@ impl Sse {
 
     fn dispatch<E>(&mut self, on_frame: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         if std::mem::take(&mut self.has_data) {
-            on_frame(&self.data)?;
+            emit(&self.data, &mut self.is_error, on_frame)?;
             self.data.clear();
         }
+        self.is_error = false;
         Ok(())
     }
 
@@ -137,6 +155,26 @@ impl Sse {
         self.data.extend_from_slice(data);
         self.has_data = true;
     }
+}
+
+/// Gives out the data of an event.
+fn emit<E>(
+    data: &[u8],
+    is_error: &mut bool,
+    on_frame: &mut impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    if !std::mem::take(is_error) {
+        return on_frame(data);
+    }
+    // What is no object says nothing that we could use but that there is an error.
+    let is_object = data.trim_ascii().starts_with(b"{");
+    let data: &[u8] = if is_object { data } else { b"\"\"" };
+    on_frame(&[b"{\"error\":".as_slice(), data, b"}"].concat())
+}
+
+/// Whether a line is the field `event` with the value `error`.
+fn names_an_error(line: &[u8]) -> bool {
+    matches!(line, b"event: error" | b"event:error")
 }
 
 /// The value of a `data` field; `None` for a comment or another field.
@@ -186,6 +224,14 @@ mod tests {
     fn c4_a_leading_bom_is_dropped_and_a_cut_event_discarded() {
         assert_eq!(events(b"\xEF\xBB\xBFdata: a\n\ndata: cut\n"), ["a"]);
         assert_eq!(events(b"\xEF\xBB\xBF\ndata: a\n\ndata: cut"), ["a"]);
+    }
+
+    #[test]
+    fn c6_an_event_named_error_is_an_error_whatever_its_data_says() {
+        let events = events(
+            b"event: error\ndata: {\"message\":\"x\"}\n\ndata: a\n\nevent:error\ndata: boom\n\nevent: error\n\ndata: b\n\n",
+        );
+        assert_eq!(events, [r#"{"error":{"message":"x"}}"#, "a", r#"{"error":""}"#, "b"]);
     }
 
     #[test]

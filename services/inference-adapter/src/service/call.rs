@@ -1,15 +1,23 @@
 //! One call to an engine, from the choice of the deployment to the last chunk: counted, timed, and judged,
-//! however it ends. A call that is dropped was cancelled: that is nobody's fault.
+//! however it ends. A call that is dropped was cancelled: that is nobody's fault. Usage that the engine did not
+//! give is put in here: last, so that nothing waits for it.
 
 use std::{
+    future::Future as _,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use futures_util::Stream;
-use penstock_proto::{Reason, inference::v1::GenerateResponse};
-use tokio::time::Instant;
+use penstock_proto::{
+    Reason,
+    inference::v1::{GenerateChunk, GenerateResponse},
+};
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::Instant,
+};
 use tonic::{Response, Status};
 
 use crate::{
@@ -18,6 +26,8 @@ use crate::{
     error::Error,
     fleet::{Deployment, Fleet, InFlight},
     metrics::EngineMetrics,
+    tally::Tally,
+    tokens::may_count_here,
 };
 
 /// A call.
@@ -59,6 +69,11 @@ impl Call {
         outcome.map(Response::new).map_err(Status::from)
     }
 
+    /// Counts the answer as one whose usage is an estimate.
+    pub(super) fn estimated(&self) {
+        self.metrics.estimated(&self.deployment.id);
+    }
+
     /// Ends the call.
     pub(super) fn end(&mut self, outcome: Result<(), Reason>) {
         self.ended = true;
@@ -80,11 +95,54 @@ pub(crate) struct Observed {
     answer: AnswerStream,
     call: Call,
     begun: bool,
+    tally: Tally,
+    /// A chunk whose usage is being counted, and what to say if that fails.
+    counting: Option<Counting>,
+}
+
+struct Counting {
+    chunk: GenerateChunk,
+    guess: (i64, i64),
+    counted: JoinHandle<(i64, i64)>,
 }
 
 impl Observed {
-    pub(super) fn new(answer: AnswerStream, call: Call) -> Self {
-        Self { answer, call, begun: false }
+    pub(super) fn new(answer: AnswerStream, call: Call, tally: Tally) -> Self {
+        Self { answer, call, begun: false, tally, counting: None }
+    }
+
+    /// Takes note of what goes by. If usage lacks something it is put in; where that takes time the chunk is
+    /// taken out of the message until it is done.
+    fn observe(&mut self, message: &mut GenerateResponse) {
+        if !self.begun && message.chunks.iter().any(says_something) {
+            self.begun = true;
+            self.call.deployment.first_token.observe(self.call.began.elapsed().as_secs_f64());
+        }
+        message.chunks.iter().for_each(|chunk| self.tally.hear(chunk));
+        // `Answer` puts usage on the last chunk, and on no other.
+        let Some(usage) = message.chunks.last_mut().and_then(|chunk| chunk.usage.as_mut()) else { return };
+        if !self.tally.is_missing_in(usage) {
+            return;
+        }
+        self.call.estimated();
+        if may_count_here(self.tally.bytes()) {
+            Tally::complete(usage, self.tally.count());
+        } else if let Some(chunk) = message.chunks.pop() {
+            let tally = std::mem::replace(&mut self.tally, Tally::new(Default::default()));
+            let guess = tally.guess();
+            self.counting = Some(Counting { chunk, guess, counted: spawn_blocking(move || tally.count()) });
+        }
+    }
+
+    fn poll_counting(&mut self, cx: &mut Context<'_>) -> Poll<Option<GenerateResponse>> {
+        let Some(counting) = &mut self.counting else { return Poll::Ready(None) };
+        let counted = std::task::ready!(Pin::new(&mut counting.counted).poll(cx)).unwrap_or(counting.guess);
+        let mut chunk = std::mem::take(&mut counting.chunk);
+        self.counting = None;
+        if let Some(usage) = &mut chunk.usage {
+            Tally::complete(usage, counted);
+        }
+        Poll::Ready(Some(GenerateResponse { chunks: vec![chunk] }))
     }
 }
 
@@ -102,22 +160,27 @@ impl Stream for Observed {
         if this.call.ended {
             return Poll::Ready(None);
         }
-        Poll::Ready(match std::task::ready!(this.answer.as_mut().poll_next(cx)) {
-            Some(Ok(message)) => {
-                if !this.begun && message.chunks.iter().any(says_something) {
-                    this.begun = true;
-                    this.call.deployment.first_token.observe(this.call.began.elapsed().as_secs_f64());
+        loop {
+            if let Some(message) = std::task::ready!(this.poll_counting(cx)) {
+                return Poll::Ready(Some(Ok(message)));
+            }
+            return Poll::Ready(match std::task::ready!(this.answer.as_mut().poll_next(cx)) {
+                Some(Ok(mut message)) => {
+                    this.observe(&mut message);
+                    if message.chunks.is_empty() {
+                        continue;
+                    }
+                    Some(Ok(message))
                 }
-                Some(Ok(message))
-            }
-            Some(Err(error)) => {
-                this.call.end(Err(error.reason()));
-                Some(Err(error.into()))
-            }
-            None => {
-                this.call.end(Ok(()));
-                None
-            }
-        })
+                Some(Err(error)) => {
+                    this.call.end(Err(error.reason()));
+                    Some(Err(error.into()))
+                }
+                None => {
+                    this.call.end(Ok(()));
+                    None
+                }
+            });
+        }
     }
 }

@@ -16,8 +16,8 @@ use penstock_proto::{
     Reason,
     adapter::v1::{ListRequest, WatchRequest, deployments_client::DeploymentsClient},
     inference::v1::{
-        ChatInput, GenerateChunk, GenerateRequest, ListModelsRequest, Message, generate_request::Input,
-        inference_client::InferenceClient, message::Content,
+        ChatInput, EmbedRequest, GenerateChunk, GenerateRequest, ListModelsRequest, Message, Prompt,
+        TextList, generate_request::Input, inference_client::InferenceClient, message::Content, prompt::Kind,
     },
     status::v1::State,
 };
@@ -78,7 +78,7 @@ async fn with_engine(
     steps: impl Fn(&str) -> Vec<Step> + Send + Sync + 'static,
 ) -> (Adapter, Arc<Scripted>) {
     let chassis = Chassis::default();
-    let scripted = scripted::start(&chassis.tasks, move |seen| match seen.starts_with("GET") {
+    let scripted = scripted::start(&chassis.tasks, move |seen| match scripted::is_free(seen) {
         // A check: not what the test is about.
         true => vec![whole("200 OK", "application/json", r#"{"data":[]}"#)],
         false => steps(seen),
@@ -191,7 +191,7 @@ async fn what_arrives_together_travels_together() {
     .await;
     let mut stream = adapter.open(request(true)).await.unwrap();
     let message = stream.message().await.unwrap().unwrap();
-    assert_eq!(message.chunks.len(), 4);
+    assert_eq!(message.chunks.len(), 5, "role, two texts, end, usage");
     assert!(stream.message().await.unwrap().is_none());
 }
 
@@ -205,8 +205,8 @@ async fn plain_answers_are_one_chunk_and_c6_plain_json_serves_a_stream() {
     assert_eq!(chunks[0].usage.as_ref().unwrap().total_tokens, 5);
     let (chunks, result) = adapter.ask(request(true)).await;
     result.unwrap();
-    assert_eq!((chunks.len(), text(&chunks).as_str()), (2, "Hello"));
-    assert!(chunks[1].choices.is_empty() && chunks[1].usage.is_some());
+    assert_eq!((chunks.len(), text(&chunks).as_str()), (4, "Hello"), "role, text, end, usage");
+    assert!(chunks[3].choices.is_empty() && chunks[3].usage.is_some());
 }
 
 #[tokio::test]
@@ -225,6 +225,23 @@ async fn ollama_is_spoken_to_in_its_own_words() {
     assert_eq!(text(&chunks), "Hello");
     assert_eq!(chunks.last().unwrap().usage.as_ref().unwrap().total_tokens, 5);
     assert!(engine.last().starts_with("POST /api/chat HTTP/1.1"));
+}
+
+#[tokio::test]
+async fn texts_become_vectors_whose_tokens_are_counted_if_the_engine_does_not() {
+    for (count, tokens, estimated) in [(r#","prompt_eval_count":7"#, 7, false), ("", 8, true)] {
+        let body = format!(r#"{{"embeddings":[[1,2],[3,4]]{count}}}"#);
+        let (mut adapter, engine) =
+            with_engine("ollama", "", move |_| vec![whole("200 OK", "application/json", &body)]).await;
+        let texts = TextList { values: vec!["Hello, world!".into(); 2] };
+        let input = Some(Prompt { kind: Some(Kind::Texts(texts)) });
+        let request = EmbedRequest { model: "d".into(), input, ..EmbedRequest::default() };
+        let answer = adapter.inference.embed(request).await.unwrap().into_inner();
+        assert_eq!((answer.model.as_str(), &*answer.embeddings[1].values), ("d", &[3.0, 4.0][..]));
+        let usage = answer.usage.unwrap();
+        assert_eq!((usage.prompt_tokens, usage.total_tokens, usage.estimated), (tokens, tokens, estimated));
+        assert!(engine.last().starts_with("POST /api/embed HTTP/1.1"));
+    }
 }
 
 #[tokio::test]

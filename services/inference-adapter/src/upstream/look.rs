@@ -8,7 +8,7 @@ use futures_util::future::join3;
 use penstock_proto::Reason;
 use tokio::time::Instant;
 
-use super::Upstream;
+use super::{STUDY_TIMEOUT, Upstream};
 use crate::{
     engine::{Detail, Dialect, Learnt, url},
     error::Fault,
@@ -51,6 +51,14 @@ impl<D: Dialect> Upstream<D> {
             return Err(Fault::new(Reason::EngineModelMissing, "the engine does not list the model"));
         }
         Ok(())
+    }
+
+    /// Asks what must be known before the first request. Without an answer requests go on without it.
+    pub(super) async fn study(&self) {
+        if D::DETAIL_FIRST && self.target.learnt().shown.is_none() {
+            let detail = self.detail(STUDY_TIMEOUT).await;
+            self.learn(None, detail.as_deref());
+        }
     }
 
     async fn get(&self, path: &str, timeout: Duration) -> Result<Bytes, Fault> {

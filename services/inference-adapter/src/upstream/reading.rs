@@ -10,7 +10,11 @@ use std::{
 };
 
 use futures_util::Stream;
-use penstock_proto::inference::v1::{GenerateChunk, GenerateResponse};
+use penstock_proto::{
+    Reason,
+    inference::v1::{GenerateChunk, GenerateResponse},
+};
+use prometheus_client::metrics::counter::Counter;
 use reqwest::Body;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -29,6 +33,9 @@ const MESSAGE_MAX_BYTES: usize = 64 << 10;
 const TAIL_TIMEOUT: Duration = Duration::from_millis(20);
 /// Bytes after the end that are read, for the same purpose.
 const TAIL_MAX_BYTES: usize = 4 << 10;
+/// Frames of one answer that are skipped because they cannot be read: some engines let a log line slip in.
+/// What has more of them is not an answer.
+const MALFORMED_MAX: u32 = 16;
 
 /// A streamed answer.
 pub(super) struct Reading<D: Dialect> {
@@ -37,6 +44,9 @@ pub(super) struct Reading<D: Dialect> {
     reader: D::Reader,
     answer: Answer,
     deployment: Arc<str>,
+    /// Frames that could not be read, and where they are counted.
+    malformed: u32,
+    counter: Counter,
     state: State,
     stall_timeout: Duration,
     /// The moment after which the engine counts as silent.
@@ -61,6 +71,7 @@ impl<D: Dialect> Reading<D> {
         body: Body,
         answer: Answer,
         deployment: Arc<str>,
+        counter: Counter,
         limits: Limits,
         first_token_deadline: Instant,
     ) -> Self {
@@ -70,6 +81,8 @@ impl<D: Dialect> Reading<D> {
             reader: D::Reader::default(),
             answer,
             deployment,
+            malformed: 0,
+            counter,
             state: State::Open,
             stall_timeout: limits.stall_timeout,
             deadline: first_token_deadline,
@@ -91,7 +104,7 @@ impl<D: Dialect> Reading<D> {
                 Poll::Pending => return,
             };
             if let Err(fault) = taken {
-                self.state = State::Broken(fault);
+                self.state = State::Broken(self.verdict(fault));
             }
         }
         if matches!(self.state, State::Open) && chunks.is_empty() {
@@ -101,18 +114,28 @@ impl<D: Dialect> Reading<D> {
     }
 
     fn take(&mut self, data: &[u8], chunks: &mut Vec<GenerateChunk>) -> Result<(), Fault> {
-        let Self { frames, reader, answer, state, .. } = self;
-        frames.feed(data, |frame| take_frame(frame, reader, answer, state, chunks))
+        let Self { frames, reader, answer, malformed, state, .. } = self;
+        frames.feed(data, |frame| take_frame(frame, reader, answer, malformed, state, chunks))
     }
 
     fn take_end(&mut self, chunks: &mut Vec<GenerateChunk>) -> Result<(), Fault> {
-        let Self { frames, reader, answer, state, .. } = self;
-        frames.finish(|frame| take_frame(frame, reader, answer, state, chunks))?;
+        let Self { frames, reader, answer, malformed, state, .. } = self;
+        frames.finish(|frame| take_frame(frame, reader, answer, malformed, state, chunks))?;
         if matches!(self.state, State::Open) {
             self.answer.end(chunks)?;
         }
         self.state = State::Ended;
         Ok(())
+    }
+
+    /// What is wrong with an answer that broke: without an end, what could not be read may have been the end.
+    fn verdict(&self, fault: Fault) -> Fault {
+        match fault.reason {
+            Reason::EngineCut if self.malformed > 0 => {
+                Fault::bad_answer("the engine sent frames that cannot be read, and no end")
+            }
+            _ => fault,
+        }
     }
 
     /// Moves the deadline after a message. The timer is touched only where it would fire too late.
@@ -154,16 +177,22 @@ fn take_frame(
     frame: &[u8],
     reader: &mut impl Reader,
     answer: &mut Answer,
+    malformed: &mut u32,
     state: &mut State,
     chunks: &mut Vec<GenerateChunk>,
 ) -> Result<(), Fault> {
     if !matches!(state, State::Open) {
         return Ok(()); // what follows the end is not for anybody (C5)
     }
-    let chunk = match reader.frame(frame)? {
-        Frame::Piece(chunk) => return answer.take(chunk, chunks),
-        Frame::Last(chunk) => Some(chunk),
-        Frame::Done => None,
+    let chunk = match reader.frame(frame) {
+        Ok(Frame::Piece(chunk)) => return answer.take(chunk, chunks),
+        Ok(Frame::Last(chunk)) => Some(chunk),
+        Ok(Frame::Done) => None,
+        Err(fault) if fault.reason == Reason::EngineBadAnswer && *malformed < MALFORMED_MAX => {
+            *malformed += 1;
+            return Ok(());
+        }
+        Err(fault) => return Err(fault),
     };
     if let Some(chunk) = chunk {
         answer.take(chunk, chunks)?;
@@ -211,6 +240,16 @@ impl<D: Dialect> Stream for Reading<D> {
                 }
                 State::Ended => return Poll::Ready(None),
             }
+        }
+    }
+}
+
+impl<D: Dialect> Drop for Reading<D> {
+    fn drop(&mut self) {
+        if self.malformed > 0 {
+            self.counter.inc_by(u64::from(self.malformed));
+            let (deployment, frames) = (&*self.deployment, self.malformed);
+            tracing::warn!(deployment, frames, "skipped frames of an answer that cannot be read");
         }
     }
 }

@@ -45,6 +45,9 @@ pub(crate) fn engine_error(json: &[u8]) -> Fault {
         Fault::new(Reason::EngineOverloaded, "the engine said in its answer that it is overloaded")
     } else if words.credentials() {
         Fault::new(Reason::EngineCredentials, "the engine refused the credential in its answer")
+    } else if let Some(status) = words.status.filter(|status| !(500..503).contains(status)) {
+        let fault = fault(status, None, json, SystemTime::now());
+        Fault { what: "the engine reported an error in its answer".into(), ..fault }
     } else {
         Fault::new(Reason::EngineFailed, "the engine reported an error in its answer")
     }
@@ -65,6 +68,8 @@ fn pause(text: &str, now: SystemTime) -> Option<Duration> {
 struct Words {
     code: String,
     message: String,
+    /// The code, where it is an HTTP status, as a number or as a text.
+    status: Option<u16>,
 }
 
 impl Words {
@@ -73,7 +78,13 @@ impl Words {
         let error = value.get("error").filter(|error| !error.is_null()).unwrap_or(&value);
         let word = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default().to_lowercase();
         let message = error.as_str().map_or_else(|| word("message"), str::to_lowercase);
-        Self { code: format!("{} {}", word("code"), word("type")), message }
+        let status = error.get("code").and_then(|code| match code {
+            Value::Number(number) => number.as_u64().and_then(|number| u16::try_from(number).ok()),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        });
+        let status = status.filter(|status| (400..600).contains(status));
+        Self { code: format!("{} {}", word("code"), word("type")), message, status }
     }
 
     fn context_too_long(&self) -> bool {
@@ -164,6 +175,16 @@ mod tests {
         );
         assert_eq!(reason(400, r#"{"error":{"code":"content_filter"}}"#), Reason::ContentFiltered);
         assert_eq!(reason(404, r#"{"error":"model 'x' not found"}"#), Reason::EngineModelMissing);
+    }
+
+    #[test]
+    fn numeric_codes_in_an_answer_mean_what_the_status_would() {
+        let reason = |json: &str| engine_error(json.as_bytes()).reason;
+        assert_eq!(reason(r#"{"code":429,"message":"x"}"#), Reason::EngineOverloaded);
+        assert_eq!(reason(r#"{"code":"503","message":"Loading model"}"#), Reason::ModelLoading);
+        assert_eq!(reason(r#"{"code":400,"message":"x"}"#), Reason::EngineRejected);
+        assert_eq!(reason(r#"{"code":500,"message":"x"}"#), Reason::EngineFailed);
+        assert_eq!(reason(r#"{"code":7,"message":"x"}"#), Reason::EngineFailed);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn target() -> Target {
-    Target::found("d".into(), "http://127.0.0.1:1".parse().unwrap(), "claude".into())
+    Target::of("d".into(), "http://127.0.0.1:1".parse().unwrap(), "claude".into())
 }
 
 fn text(role: &str, text: &str) -> Message {

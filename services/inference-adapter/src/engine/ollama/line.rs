@@ -16,6 +16,7 @@ pub(super) struct Reading {
     done_reason: Option<String>,
     prompt_tokens: Option<i64>,
     completion_tokens: Option<i64>,
+    logprobs: Option<String>,
     error: Option<String>,
     extensions: Vec<Extension>,
 }
@@ -32,20 +33,16 @@ pub(super) fn read(json: &[u8]) -> Result<(GenerateChunk, bool), Fault> {
         return Err(Fault::bad_answer("the engine sent a line without a message"));
     }
     let usage = line.completion_tokens.map(|completion_tokens| {
-        // Left out when the whole prompt was cached: what is not known is not made up.
-        let prompt_tokens = line.prompt_tokens.unwrap_or_default();
-        Usage {
-            prompt_tokens,
-            completion_tokens,
-            estimated: line.prompt_tokens.is_none(),
-            ..Usage::default()
-        }
+        // Left out when the whole prompt was cached: then it is counted here, and marked.
+        Usage { prompt_tokens: line.prompt_tokens.unwrap_or_default(), completion_tokens, ..Usage::default() }
     });
     let finish_reason = line.done.then(|| match line.done_reason.as_deref() {
         Some("length") => "length".to_owned(),
         _ => "stop".to_owned(),
     });
-    let choice = Choice { delta: line.message, finish_reason, ..Choice::default() };
+    // The entries are OpenAI's own; only the object around them is missing.
+    let logprobs_json = line.logprobs.map(|entries| format!(r#"{{"content":{entries},"refusal":null}}"#));
+    let choice = Choice { delta: line.message, finish_reason, logprobs_json, ..Choice::default() };
     let chunk = GenerateChunk {
         choices: vec![choice],
         usage,
@@ -61,8 +58,14 @@ object!(Line(Reading), |line, map| {
     "done_reason" => line.done_reason = map.next_value()?,
     "prompt_eval_count" => line.prompt_tokens = map.next_value::<Count>()?.0,
     "eval_count" => line.completion_tokens = map.next_value::<Count>()?.0,
+    // Of `/api/generate`, which has no message.
+    "response" => line.message.get_or_insert_default().content =
+        map.next_value::<Option<String>>()?.filter(|text| !text.is_empty()),
+    "thinking" => line.message.get_or_insert_default().reasoning =
+        map.next_value::<Option<String>>()?.filter(|text| !text.is_empty()),
+    "logprobs" => line.logprobs = raw(&mut map)?.filter(|entries| *entries != "[]").map(str::to_owned),
     "error" => line.error = raw(&mut map)?.map(str::to_owned),
-    "model" | "created_at" => skip(&mut map)?,
+    "model" | "created_at" | "context" => skip(&mut map)?,
 } else |other| extension(&mut line.extensions, &other, &mut map)?);
 
 object!(MessageObject(Delta), |delta, map| {

@@ -1,12 +1,11 @@
-//! Requests for Ollama, written in one pass. What it cannot do and would silently ignore is refused by name.
+//! Chats for Ollama, written in one pass. What it cannot do and would silently ignore is refused by name.
 
 use penstock_proto::inference::v1::{
-    Extension, GenerateRequest, Message, StopSequences, ToolCall, generate_request::Input, message::Content,
-    stop_sequences::Kind,
+    FunctionCall, GenerateRequest, Message, Tool, generate_request::Input, message::Content,
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
+use super::options;
 use crate::{
     engine::{
         Target,
@@ -17,7 +16,22 @@ use crate::{
 };
 
 /// Members that we write ourselves: no extension may stand for one, whatever its case (Ollama ignores case).
-const KNOWN: &[&str] = &["model", "messages", "stream", "tools"];
+const KNOWN: &[&str] = &[
+    "model",
+    "messages",
+    "stream",
+    "tools",
+    "options",
+    "think",
+    "format",
+    "keep_alive",
+    "truncate",
+    "shift",
+    "logprobs",
+    "top_logprobs",
+];
+const MESSAGE: &[&str] =
+    &["role", "content", "images", "thinking", "tool_calls", "tool_name", "tool_call_id", "name", "refusal"];
 
 /// The body of a request.
 pub(super) fn encode(request: &GenerateRequest, target: &Target) -> Result<Vec<u8>, Error> {
@@ -33,169 +47,51 @@ pub(super) fn encode(request: &GenerateRequest, target: &Target) -> Result<Vec<u
             Some(Input::Text(_)) | None => object.refuse("messages", "is required"),
         }
         object.member("stream", &request.stream);
-        // Ollama has no tool_choice: "none" is kept by not offering the tools.
-        if !request.tools.is_empty() && request.tool_choice_json.as_deref() != Some(r#""none""#) {
-            object.key("tools").array(&request.tools, tool);
+        let tools = offered(object, request);
+        if !tools.is_empty() {
+            object.key("tools").array(tools, |writer, _, (at, one)| tool(writer, at, one));
+            // Ollama calls as many at once as the model wants, and says nothing of it.
+            if request.parallel_tool_calls == Some(false) {
+                object.unsupported(
+                    "parallel_tool_calls",
+                    "this engine cannot keep a model to one call at a time",
+                );
+            }
         }
-        let (ours, theirs) = split(&request.extensions);
-        options(object, request, target, ours.options);
-        think(object, request, ours.think);
-        format(object, request, ours.format);
+        let (ours, theirs) = options::split(&request.extensions);
+        ours.options(object, Some(request), request.max_completion_tokens.or(request.max_tokens), target);
+        ours.think(object, request, target);
+        ours.format(object, request);
+        ours.keep_alive(object, target);
+        ours.whole(object, true);
+        object.optional("logprobs", &request.logprobs);
+        object.optional("top_logprobs", &request.top_logprobs);
         object.extensions("", &theirs, KNOWN, DENIED);
     });
     writer.finish()
 }
 
-/// Extensions that have a counterpart among the fields of the contract.
-#[derive(Debug, Default)]
-struct Ours<'a> {
-    options: Option<&'a str>,
-    think: Option<&'a str>,
-    format: Option<&'a str>,
-}
-
-fn split(extensions: &[Extension]) -> (Ours<'_>, Vec<Extension>) {
-    let mut ours = Ours::default();
-    let mut theirs = Vec::new();
-    for extension in extensions {
-        let slot = match extension.name.as_str() {
-            "options" => &mut ours.options,
-            "think" => &mut ours.think,
-            "format" => &mut ours.format,
-            _ => {
-                theirs.push(extension.clone());
-                continue;
-            }
-        };
-        // A second one of the same name goes to the others, where it is refused.
-        if slot.replace(&extension.json).is_some() {
-            theirs.extend([extension.clone(), extension.clone()]);
+/// What would change the answer and cannot be met. Labels and hints are left out: `user`, `service_tier`,
+/// `prompt_cache_key`, `safety_identifier`, `prediction`.
+pub(super) fn unsupported(object: &mut Object<'_>, request: &GenerateRequest) {
+    let audio = request.modalities.as_ref().is_some_and(|list| list.values.iter().any(|word| word != "text"));
+    for (is_asked, field, message) in [
+        (request.n.is_some_and(|n| n > 1), "n", "this engine gives one choice at a time"),
+        (
+            request.logit_bias_json.as_deref().is_some_and(|bias| bias.trim() != "{}"),
+            "logit_bias",
+            "this engine has no logit bias",
+        ),
+        (audio, "modalities", "this engine answers in text alone"),
+        (request.audio_json.is_some() && !audio, "audio", "this engine answers in text alone"),
+        (request.web_search_options_json.is_some(), "web_search_options", "this engine does not search"),
+        (request.verbosity.is_some(), "verbosity", "this engine has no such setting"),
+        (request.functions_json.is_some(), "functions", "this engine takes `tools` instead"),
+        (request.function_call_json.is_some(), "function_call", "this engine takes `tool_choice` instead"),
+    ] {
+        if is_asked {
+            object.unsupported(field, message);
         }
-    }
-    (ours, theirs)
-}
-
-fn unsupported(object: &mut Object<'_>, request: &GenerateRequest) {
-    if request.n.is_some_and(|n| n > 1) {
-        object.unsupported("n", "this engine gives one choice at a time");
-    }
-    if request.logprobs == Some(true) {
-        object.unsupported("logprobs", "this engine gives no log probabilities");
-    }
-    if request.logit_bias_json.as_deref().is_some_and(|bias| bias.trim() != "{}") {
-        object.unsupported("logit_bias", "this engine has no logit bias");
-    }
-}
-
-fn options(object: &mut Object<'_>, request: &GenerateRequest, target: &Target, theirs: Option<&str>) {
-    let mut named: Vec<&str> = Vec::new();
-    let max_tokens = request.max_completion_tokens.or(request.max_tokens);
-    let stop = match &request.stop {
-        Some(StopSequences { kind: Some(Kind::Text(text)) }) => vec![text.as_str()],
-        Some(StopSequences { kind: Some(Kind::List(list)) }) => {
-            list.values.iter().map(String::as_str).collect()
-        }
-        _ => Vec::new(),
-    };
-    let theirs = theirs.map(|json| members(json).ok_or(()));
-    if let Some(Err(())) = theirs {
-        object.refuse("options", "must be an object");
-    }
-    let theirs = theirs.and_then(Result::ok).unwrap_or_default();
-    let chooses_context = theirs.iter().any(|(name, _)| name == "num_ctx");
-    object.key("options").object(|object| {
-        let mut write = |name: &'static str, value: Option<serde_json::Number>| {
-            if let Some(value) = value {
-                object.member(name, &value);
-                named.push(name);
-            }
-        };
-        write("temperature", request.temperature.and_then(serde_json::Number::from_f64));
-        write("top_p", request.top_p.and_then(serde_json::Number::from_f64));
-        write("presence_penalty", request.presence_penalty.and_then(serde_json::Number::from_f64));
-        write("frequency_penalty", request.frequency_penalty.and_then(serde_json::Number::from_f64));
-        write("seed", request.seed.map(Into::into));
-        write("num_predict", max_tokens.map(Into::into));
-        write("num_ctx", target.context_tokens.filter(|_| !chooses_context).map(Into::into));
-        if !stop.is_empty() {
-            object.member("stop", &stop);
-            named.push("stop");
-        }
-        for (name, json) in theirs.iter().filter(|(name, _)| !named.contains(&name.as_str())) {
-            object.member(name, json);
-        }
-    });
-}
-
-/// Members of an object, in order; `None`: it is none.
-fn members(json: &str) -> Option<Vec<(String, &RawValue)>> {
-    struct Members<'a>(Vec<(String, &'a RawValue)>);
-    impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Map;
-            impl<'de> serde::de::Visitor<'de> for Map {
-                type Value = Vec<(String, &'de RawValue)>;
-
-                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                    f.write_str("an object")
-                }
-
-                fn visit_map<A: serde::de::MapAccess<'de>>(
-                    self,
-                    mut map: A,
-                ) -> Result<Self::Value, A::Error> {
-                    let mut members = Vec::new();
-                    while let Some(member) = map.next_entry()? {
-                        members.push(member);
-                    }
-                    Ok(members)
-                }
-            }
-            deserializer.deserialize_map(Map).map(Members)
-        }
-    }
-    serde_json::from_str::<Members<'_>>(json).ok().map(|members| members.0)
-}
-
-fn think(object: &mut Object<'_>, request: &GenerateRequest, theirs: Option<&str>) {
-    if theirs.is_some() {
-        return object.raw("think", "think", theirs);
-    }
-    match request.reasoning_effort.as_deref() {
-        Some("none") => object.member("think", &false),
-        Some("minimal" | "low") => object.member("think", "low"),
-        Some("medium") => object.member("think", "medium"),
-        Some(_) => object.member("think", "high"),
-        None => {}
-    }
-}
-
-/// `response_format` as Ollama's `format`: `"json"`, or the schema itself.
-fn format(object: &mut Object<'_>, request: &GenerateRequest, theirs: Option<&str>) {
-    #[derive(Deserialize)]
-    struct Format<'a> {
-        r#type: String,
-        #[serde(borrow)]
-        json_schema: Option<Schema<'a>>,
-    }
-    #[derive(Deserialize)]
-    struct Schema<'a> {
-        #[serde(borrow)]
-        schema: Option<&'a RawValue>,
-    }
-    if theirs.is_some() {
-        return object.raw("format", "format", theirs);
-    }
-    let Some(json) = request.response_format_json.as_deref() else { return };
-    let Ok(format) = serde_json::from_str::<Format<'_>>(json) else {
-        return object.refuse("response_format", "must be an object with a type");
-    };
-    match (format.r#type.as_str(), format.json_schema.and_then(|schema| schema.schema)) {
-        ("text", _) => {}
-        ("json_object", _) => object.member("format", "json"),
-        ("json_schema", Some(schema)) => object.member("format", schema),
-        ("json_schema", None) => object.refuse("response_format.json_schema.schema", "is required"),
-        _ => object.unsupported("response_format.type", "is not known to this engine"),
     }
 }
 
@@ -213,15 +109,26 @@ fn message(writer: &mut Writer, index: usize, message: &Message, all: &[Message]
             object.member("images", &images);
         }
         object.optional("thinking", &message.reasoning);
+        let path = format!("messages[{index}].");
         if !message.tool_calls.is_empty() {
             object.key("tool_calls").array(&message.tool_calls, |writer, at, call| {
-                tool_call(writer, &format!("messages[{index}].tool_calls[{at}]"), call);
+                let path = format!("{path}tool_calls[{at}].");
+                match &call.function {
+                    Some(called) => function_call(writer, &format!("{path}function."), called),
+                    None => writer.unsupported(format!("{path}type"), "this engine has functions only"),
+                }
             });
+        } else if let Some(called) = &message.function_call {
+            let path = format!("{path}function_call.");
+            object
+                .key("tool_calls")
+                .array([called], |writer, _, called| function_call(writer, &path, called));
         }
         if role == "tool" {
             let by_id = message.tool_call_id.as_ref().and_then(|id| called(all, id));
             object.optional("tool_name", &by_id.or(message.name.as_deref()));
         }
+        object.extensions(&path, &message.extensions, MESSAGE, &[]);
     });
 }
 
@@ -230,18 +137,14 @@ fn content<'a>(object: &mut Object<'_>, index: usize, message: &'a Message) -> (
     let parts = match &message.content {
         Some(Content::Text(text)) => return (text.clone(), Vec::new()),
         Some(Content::Parts(parts)) => parts.parts.as_slice(),
-        None => return (String::new(), Vec::new()),
+        None => return (message.refusal.clone().unwrap_or_default(), Vec::new()),
     };
     let (mut text, mut images) = (String::new(), Vec::new());
     for (at, part) in parts.iter().enumerate() {
         let path = || format!("messages[{index}].content[{at}]");
         match (part.r#type.as_str(), &part.text, &part.image_url) {
-            ("text" | "refusal", Some(one), _) => {
-                if !text.is_empty() {
-                    text.push('\n');
-                }
-                text.push_str(one);
-            }
+            ("text", Some(one), _) => append(&mut text, one),
+            ("refusal", _, _) => append(&mut text, part.refusal.as_deref().unwrap_or_default()),
             ("image_url", _, Some(image)) => match base64_of(&image.url) {
                 Some(base64) => images.push(base64),
                 None => object.unsupported(
@@ -267,20 +170,78 @@ fn called<'a>(all: &'a [Message], id: &str) -> Option<&'a str> {
 }
 
 /// A call that the assistant made: its arguments are an object here, not a string.
-fn tool_call(writer: &mut Writer, path: &str, call: &ToolCall) {
-    let Some(function) = &call.function else {
-        return writer.refuse(format!("{path}.function"), "is required for this engine");
-    };
+fn function_call(writer: &mut Writer, path: &str, function: &FunctionCall) {
     let arguments =
         function.arguments.as_deref().map(str::trim).filter(|json| !json.is_empty()).unwrap_or("{}");
     writer.object(|object| {
         object.key("function").object(|object| {
             object.optional("name", &function.name);
+            let path = format!("{path}arguments");
             if arguments.starts_with('{') {
-                object.raw("arguments", &format!("{path}.function.arguments"), Some(arguments));
+                object.raw("arguments", &path, Some(arguments));
             } else {
-                object.refuse(format!("{path}.function.arguments"), "must be a JSON object");
+                object.unsupported(path, "must be a JSON object for this engine");
             }
         });
     });
+}
+
+/// Tools that may be called, with their places; none if none may be.
+fn offered<'a>(object: &mut Object<'_>, request: &'a GenerateRequest) -> Vec<(usize, &'a Tool)> {
+    for (at, tool) in request.tools.iter().enumerate().filter(|(_, tool)| tool.function.is_none()) {
+        let kind = if tool.r#type.is_empty() { "this" } else { &tool.r#type };
+        object.unsupported(format!("tools[{at}].type"), format!("this engine has no tools of type {kind}"));
+    }
+    let all = || request.tools.iter().enumerate().collect::<Vec<_>>();
+    let Some(json) = request.tool_choice_json.as_deref() else { return all() };
+    match serde_json::from_str::<ToolChoice>(json) {
+        Ok(ToolChoice::Word(word)) if word == "none" => Vec::new(),
+        Ok(ToolChoice::Word(word)) if word == "auto" => all(),
+        Ok(ToolChoice::Allowed { allowed_tools }) if allowed_tools.mode == "auto" => {
+            // Not offered is not called.
+            let names: Vec<_> = allowed_tools.tools.iter().filter_map(|one| one.function.as_ref()).collect();
+            let is_allowed = |tool: &Tool| {
+                tool.function.as_ref().is_some_and(|one| names.iter().any(|name| name.name == one.name))
+            };
+            all().into_iter().filter(|(_, tool)| is_allowed(tool)).collect()
+        }
+        _ => {
+            object.unsupported(
+                "tool_choice",
+                "this engine cannot be made to call a tool; only `auto` and `none`",
+            );
+            Vec::new()
+        }
+    }
+}
+
+/// The forms of `tool_choice` that can be met.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ToolChoice {
+    Word(String),
+    Allowed { allowed_tools: Allowed },
+}
+
+#[derive(Deserialize)]
+struct Allowed {
+    mode: String,
+    tools: Vec<Reference>,
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    function: Option<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+fn append(text: &mut String, more: &str) {
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(more);
 }

@@ -20,7 +20,7 @@ fn text(role: &str, text: &str) -> Message {
 }
 
 fn target() -> Target {
-    Target::found("d".into(), "http://127.0.0.1:1".parse().unwrap(), "engine/model".into())
+    Target::of("d".into(), "http://127.0.0.1:1".parse().unwrap(), "engine/model".into())
 }
 
 fn encode(request: &GenerateRequest) -> Result<String, Vec<String>> {

@@ -37,7 +37,29 @@ async fn c5_an_answer_without_done_is_whole_if_it_finished() {
         with_engine("openai", "", |_| vec![sse(&(events(&[FIRST, SECOND, LAST]) + "0\r\n\r\n"))]).await;
     let (chunks, result) = adapter.ask(request(true)).await;
     result.unwrap();
-    assert!(chunks.last().unwrap().usage.as_ref().unwrap().estimated);
+    let usage = chunks.last().unwrap().usage.as_ref().unwrap();
+    // Three to mark the message, three to begin the answer, the role, "canary", and "Hello".
+    assert_eq!((usage.prompt_tokens, usage.completion_tokens, usage.total_tokens), (9, 1, 10));
+    assert!(usage.estimated && chunks.iter().filter(|chunk| chunk.usage.is_some()).count() == 1);
+    let metrics = adapter.chassis.metrics.encode().unwrap();
+    assert!(metrics.contains("penstock_engine_estimated_usage_total{deployment=\"d\"} 1"), "{metrics}");
+}
+
+/// D10: half of usage, and usage of a plain answer.
+#[tokio::test]
+async fn d10_usage_that_is_missing_or_senseless_is_counted() {
+    for usage in ["", r#","usage":{"prompt_tokens":-1,"completion_tokens":2.0}"#, r#","usage":null"#] {
+        let choice = r#"{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}"#;
+        let body = format!(r#"{{"id":"c","choices":[{choice}]{usage}}}"#);
+        let (adapter, _engine) =
+            with_engine("openai", "", move |_| vec![whole("200 OK", "application/json", &body)]).await;
+        let (chunks, result) = adapter.ask(request(false)).await;
+        result.unwrap();
+        let seen = chunks[0].usage.as_ref().unwrap();
+        let completion = if usage.contains("2.0") { 2 } else { 1 };
+        assert_eq!((seen.prompt_tokens, seen.completion_tokens), (9, completion), "{usage}");
+        assert!(seen.estimated && chunks.len() == 1);
+    }
 }
 
 #[tokio::test]
@@ -45,7 +67,7 @@ async fn c6_c9_d9_nonsense_is_a_bad_answer() {
     let long = format!("data: {}", "x".repeat(5000));
     for steps in [
         vec![whole("200 OK", "text/html", "<html>canary</html>")],
-        vec![sse(&events(&["{canary"]))],
+        vec![sse(&(events(&["{canary"]) + "0\r\n\r\n"))],
         vec![sse(&piece(&long)), Step::Hold],
         vec![Step::Write(
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\n\r\n".into(),
@@ -61,6 +83,37 @@ async fn c6_c9_d9_nonsense_is_a_bad_answer() {
         let steps = vec![whole("200 OK", "application/json", nonsense)];
         assert_eq!(reason_of(false, "", steps).await, Reason::EngineBadAnswer, "{nonsense}");
     }
+}
+
+/// A log line that slipped into a stream is skipped and counted, if there is an answer around it.
+#[tokio::test]
+async fn c6_frames_that_cannot_be_read_are_skipped_in_a_whole_answer() {
+    let junk = ["INFO: canary", "{\"choices\":7}", "{"];
+    for (times, whole) in [(5, true), (6, false)] {
+        let noisy: Vec<&str> =
+            junk.repeat(times).into_iter().chain([FIRST, SECOND, LAST, "[DONE]"]).collect();
+        let body = events(&noisy) + "0\r\n\r\n";
+        let (adapter, _engine) = with_engine("openai", "", move |_| vec![sse(&body)]).await;
+        let (chunks, result) = adapter.ask(request(true)).await;
+        assert_eq!(result.is_ok(), whole);
+        assert_eq!(text(&chunks), if whole { "Hello" } else { "" });
+        let counted = format!("malformed_frames_total{{deployment=\"d\"}} {}", if whole { 15 } else { 16 });
+        let metrics = adapter.chassis.metrics.encode().unwrap();
+        assert!(metrics.contains(&counted), "{metrics}");
+    }
+    // What could not be read may have been the end: no success, and not the engine's cut either.
+    let (adapter, _engine) = with_engine("openai", "", |_| {
+        vec![sse(&(events(&[FIRST, SECOND, "{\"choices\"", "[DONE]"]) + "0\r\n\r\n"))]
+    })
+    .await;
+    assert_eq!(adapter.reason(true).await, Reason::EngineBadAnswer);
+}
+
+#[tokio::test]
+async fn c6_an_event_named_error_is_an_error_also_after_content() {
+    let named = piece("event: error\ndata: {\"message\":\"canary\",\"code\":429}\n\n");
+    let steps = vec![sse(&(events(&[FIRST]) + &named + &events(&["[DONE]"]) + "0\r\n\r\n"))];
+    assert_eq!(reason_of(true, "", steps).await, Reason::EngineOverloaded);
 }
 
 #[tokio::test]

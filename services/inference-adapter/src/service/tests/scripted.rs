@@ -40,7 +40,13 @@ pub(super) struct Scripted {
 
 impl Scripted {
     fn posts(&self) -> Vec<(usize, String)> {
-        self.seen.lock().unwrap().iter().filter(|(_, text)| text.starts_with("POST")).cloned().collect()
+        self.seen
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|(_, text)| text.starts_with("POST") && !is_free(text))
+            .cloned()
+            .collect()
     }
 
     pub(super) fn generations(&self) -> usize {
@@ -130,4 +136,9 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
             return None;
         }
     }
+}
+
+/// Whether a request costs nothing: checks, lists, descriptions.
+pub(super) fn is_free(seen: &str) -> bool {
+    seen.starts_with("GET") || seen.starts_with("POST /api/show")
 }
