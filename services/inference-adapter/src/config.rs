@@ -1,6 +1,8 @@
 //! Configuration of the adapter: its own section, and the deployments. With a file nothing is guessed; without
 //! one, and without deployments, the engines on well-known ports are looked for.
 
+mod simulated;
+
 use std::{collections::HashSet, ops::RangeInclusive, time::Duration};
 
 use penstock_chassis::config::{Document, Section};
@@ -8,7 +10,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use crate::{
-    engine::{Kind, Rates, Settings},
+    engine::{Kind, Settings},
     upstream::Limits,
 };
 
@@ -239,50 +241,10 @@ fn read_deployment(section: &mut Section) -> DeploymentConfig {
     }
     let kind = section.choice("engine", &Kind::NAMES, Kind::OpenAi);
     let (model, engine) = match kind {
-        Kind::Simulated => simulated(section, &id),
+        Kind::Simulated => simulated::read(section, &id),
         Kind::OpenAi | Kind::Ollama => remote(section, kind),
     };
     DeploymentConfig { id, model, engine }
-}
-
-fn simulated(section: &mut Section, id: &str) -> (String, EngineConfig) {
-    for key in ["endpoint", "api_key_env"] {
-        if section.string(key).is_some() {
-            section.mistake(key, "is not for the simulated engine");
-        }
-    }
-    let model = section.string("model").unwrap_or_else(|| id.to_owned());
-    let default = Settings::default();
-    let rates = Rates {
-        error: section.float("error_rate", 0.0, 0.0..=1.0),
-        cut: section.float("cut_rate", 0.0, 0.0..=1.0),
-        stall: section.float("stall_rate", 0.0, 0.0..=1.0),
-    };
-    if rates.error + rates.cut + rates.stall > 1.0 {
-        section.mistake("stall_rate", "and error_rate and cut_rate must be at most 1 together");
-    }
-    let settings = Settings {
-        delay: section.duration("delay", default.delay, Duration::ZERO..=HOUR),
-        tokens_per_second: section.float("tokens_per_second", default.tokens_per_second, 0.1..=1_000_000.0),
-        length: length(section),
-        rates,
-        seed: section.integer("seed", default.seed, 0..=u64::MAX),
-        dimensions: section.integer("dimensions", default.dimensions, 1..=16_384),
-    };
-    (model, EngineConfig::Simulated(settings))
-}
-
-/// `"200"` or `"50..200"`: words of an answer, at most as many as a long one has.
-fn length(section: &mut Section) -> Option<(u64, u64)> {
-    let text = section.string("length")?;
-    let (from, to) = text.split_once("..").unwrap_or((&text, &text));
-    let range = from.trim().parse().ok().zip(to.trim().parse().ok());
-    let range = range.filter(|(from, to)| 1 <= *from && from <= to && *to <= 100_000);
-    if range.is_none() {
-        section
-            .mistake("length", "must be a number of tokens such as \"200\", or a range such as \"50..200\"");
-    }
-    range
 }
 
 fn remote(section: &mut Section, kind: Kind) -> (String, EngineConfig) {
