@@ -1,6 +1,8 @@
 //! Configuration of the adapter: its own section, and the deployments. With a file nothing is guessed; without
 //! one, and without deployments, the engines on well-known ports are looked for.
 
+mod simulated;
+
 use std::{collections::HashSet, ops::RangeInclusive, time::Duration};
 
 use penstock_chassis::{
@@ -13,7 +15,7 @@ use secrecy::SecretString;
 
 use crate::{
     capabilities,
-    engine::{Kind, Rates, Settings},
+    engine::{Kind, Settings},
     upstream::Limits,
 };
 
@@ -276,7 +278,7 @@ fn read_deployment(section: &mut Section) -> DeploymentConfig {
         section.mistake("deny", "must name members of requests that the gateway does not need itself");
     }
     let (model, engine) = match kind {
-        Kind::Simulated => simulated(section, &id),
+        Kind::Simulated => simulated::read(section, &id),
         Kind::Penstock => mesh(section),
         Kind::OpenAi | Kind::Vllm | Kind::LlamaCpp | Kind::Ollama | Kind::Anthropic => {
             remote(section, kind, &declared)
@@ -295,46 +297,6 @@ fn declared(section: &mut Section, kind: Kind) -> Capabilities {
     };
     let context_tokens = i64::try_from(context_tokens).ok().filter(|tokens| *tokens > 0);
     Capabilities { context_tokens, ..said }
-}
-
-fn simulated(section: &mut Section, id: &str) -> (String, EngineConfig) {
-    for key in ["endpoint", "api_key_env"] {
-        if section.string(key).is_some() {
-            section.mistake(key, "is not for the simulated engine");
-        }
-    }
-    let model = section.string("model").unwrap_or_else(|| id.to_owned());
-    let default = Settings::default();
-    let rates = Rates {
-        error: section.float("error_rate", 0.0, 0.0..=1.0),
-        cut: section.float("cut_rate", 0.0, 0.0..=1.0),
-        stall: section.float("stall_rate", 0.0, 0.0..=1.0),
-    };
-    if rates.error + rates.cut + rates.stall > 1.0 {
-        section.mistake("stall_rate", "and error_rate and cut_rate must be at most 1 together");
-    }
-    let settings = Settings {
-        delay: section.duration("delay", default.delay, Duration::ZERO..=HOUR),
-        tokens_per_second: section.float("tokens_per_second", default.tokens_per_second, 0.1..=1_000_000.0),
-        length: length(section),
-        rates,
-        seed: section.integer("seed", default.seed, 0..=u64::MAX),
-        dimensions: section.integer("dimensions", default.dimensions, 1..=16_384),
-    };
-    (model, EngineConfig::Simulated(settings))
-}
-
-/// `"200"` or `"50..200"`: words of an answer, at most as many as a long one has.
-fn length(section: &mut Section) -> Option<(u64, u64)> {
-    let text = section.string("length")?;
-    let (from, to) = text.split_once("..").unwrap_or((&text, &text));
-    let range = from.trim().parse().ok().zip(to.trim().parse().ok());
-    let range = range.filter(|(from, to)| 1 <= *from && from <= to && *to <= 100_000);
-    if range.is_none() {
-        section
-            .mistake("length", "must be a number of tokens such as \"200\", or a range such as \"50..200\"");
-    }
-    range
 }
 
 /// Another mesh: an address of its router, or of a facade, which passes gRPC on.

@@ -149,8 +149,8 @@ both! {
                 events.hang_up();
             }
             call.ended().await;
-            // Asking how much is left costs nothing: the engine says so.
-            engine.always(Script { usage: (0, 0), ..Script::default() });
+            // Asking how much is left costs nothing: the engine refuses. Tokens that it did not count would be.
+            engine.always(Script::status(400));
             left.push(until("the tokens to be given back", async || {
                 let answer = ask(&client, 1).await;
                 let left: u64 = answer.header("x-ratelimit-remaining-tokens")?.parse().unwrap();
