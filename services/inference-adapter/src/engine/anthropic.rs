@@ -6,6 +6,7 @@ mod event;
 mod request;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use http::{HeaderName, HeaderValue};
 use penstock_proto::inference::v1::{Capabilities, EmbedRequest, EmbedResponse, GenerateRequest};

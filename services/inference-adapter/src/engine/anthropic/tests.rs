@@ -469,3 +469,30 @@ fn a_models_page_says_what_it_can_do() {
     let odd = Target { model: "../x".into(), ..target() };
     assert!(Anthropic::detail(&odd).is_none());
 }
+
+proptest::proptest! {
+    /// Whatever the order of events: no panic, and no end without a reason is taken for whole.
+    #[test]
+    fn events_in_any_order_never_make_a_whole_answer_without_an_end(
+        order in proptest::collection::vec(0..12_usize, 0..30),
+    ) {
+        let delta = |delta: Value| json!({"type": "content_block_delta", "index": 0, "delta": delta});
+        let begin = |block: Value| json!({"type": "content_block_start", "index": 0, "content_block": block});
+        let every = [
+            start(),
+            begin(json!({"type": "text", "text": "a"})),
+            begin(json!({"type": "thinking", "thinking": "b"})),
+            begin(json!({"type": "tool_use", "id": "c", "name": "f", "input": {"x": 1}})),
+            begin(json!({"type": "unheard_of"})),
+            delta(json!({"type": "text_delta", "text": "d"})),
+            delta(json!({"type": "input_json_delta", "partial_json": "{"})),
+            delta(json!({"type": "thinking_delta", "thinking": "e"})),
+            delta(json!({"type": "signature_delta", "signature": "f"})),
+            json!({"type": "content_block_stop", "index": 0}),
+            json!({"type": "message_stop"}),
+            json!({"type": "ping"}),
+        ];
+        let events: Vec<_> = order.iter().map(|index| every[*index].clone()).collect();
+        proptest::prop_assert!(streamed(&events).1.is_err());
+    }
+}
