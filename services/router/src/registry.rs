@@ -58,14 +58,16 @@ pub(crate) struct Registry {
 struct Known {
     down: bool,
     lacks: Needs,
+    capabilities: Option<Capabilities>,
 }
 
 impl Registry {
     /// The configured models; if there are none, every reported deployment under the name of its model.
     pub(crate) fn new(configured: &[ModelConfig], reported: &[Deployment]) -> Self {
         let known = reported.iter().map(|deployment| {
-            let lacks = Needs::unmet(deployment.capabilities.as_ref());
-            (deployment.id.clone(), Known { down: deployment.down, lacks })
+            let capabilities = deployment.capabilities;
+            let lacks = Needs::unmet(capabilities.as_ref());
+            (deployment.id.clone(), Known { down: deployment.down, lacks, capabilities })
         });
         let mut registry = Self { known: known.collect(), ..Self::default() };
         for config in configured {
@@ -73,16 +75,18 @@ impl Registry {
                 name: config.name.as_str().into(),
                 aliases: config.aliases.clone(),
                 owned_by: "penstock".to_owned(),
-                capabilities: abilities::of_all(config.deployments.iter().map(|target| {
-                    let deployment = reported.iter().find(|deployment| deployment.id == target.id);
-                    deployment.and_then(|deployment| deployment.capabilities)
-                })),
+                capabilities: None,
                 targets: config.deployments.clone(),
                 fallbacks: config.fallbacks.clone(),
             });
         }
         if configured.is_empty() {
             registry.add_reported(reported);
+        }
+        let Self { models, known, .. } = &mut registry;
+        for model in models.values_mut() {
+            let of_targets = model.targets.iter().map(|target| known.get(&target.id)?.capabilities);
+            model.capabilities = abilities::of_all(of_targets);
         }
         registry
     }
@@ -104,12 +108,7 @@ impl Registry {
                     name,
                     aliases: Vec::new(),
                     owned_by: deployment.engine.clone(),
-                    capabilities: abilities::of_all(
-                        reported
-                            .iter()
-                            .filter(|other| other.model == deployment.model)
-                            .map(|d| d.capabilities),
-                    ),
+                    capabilities: None,
                     targets: Vec::new(),
                     fallbacks: Vec::new(),
                 })
@@ -256,5 +255,20 @@ mod tests {
             first_is_a += u32::from(candidates[0].deployment == "a");
         }
         assert!((7300..7700).contains(&first_is_a), "{first_is_a}");
+    }
+
+    #[test]
+    fn a_model_can_what_one_of_its_deployments_can_configured_or_found() {
+        let able = |id: &str, tools| {
+            let capabilities = Some(Capabilities { tools: Some(tools), ..Capabilities::default() });
+            Deployment { model: "x".into(), capabilities, ..reported(id, false) }
+        };
+        let deployments = [able("a", false), able("b", true)];
+        let configured = [model("x", vec![target("a", 1.0, 1)], &[])];
+        for (registry, tools) in
+            [(Registry::new(&configured, &deployments), false), (Registry::new(&[], &deployments), true)]
+        {
+            assert_eq!(registry.resolve("x").unwrap().capabilities.unwrap().tools, Some(tools));
+        }
     }
 }
