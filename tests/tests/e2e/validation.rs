@@ -67,10 +67,13 @@ fn mistakes() -> Vec<Mistake> {
         (json!({"response_format": {"type": "json_schema", "json_schema": {}}}), |r| {
             r.response_format_json = Some(r#"{"json_schema":{},"type":"json_schema"}"#.into());
         }),
-        (json!({"tool_choice": {"type": "function", "function": {"name": "f"}}, "tools": [{"type": "function"}]}), |r| {
-            r.tools = vec![Tool { r#type: "function".into(), ..Tool::default() }];
-            r.tool_choice_json = Some(r#"{"type":"function","function":{"name":"f"}}"#.into());
-        }),
+        (
+            json!({"tool_choice": {"type": "function", "function": {"name": "f"}}, "tools": [{"type": "function"}]}),
+            |r| {
+                r.tools = vec![Tool { r#type: "function".into(), ..Tool::default() }];
+                r.tool_choice_json = Some(r#"{"type":"function","function":{"name":"f"}}"#.into());
+            },
+        ),
         (json!({"messages": [hello, {"role": "tool", "content": null}]}), |r| {
             let Some(Input::Chat(chat)) = &mut r.input else { panic!("no chat") };
             chat.messages.push(Message { role: "tool".into(), ..Message::default() });
@@ -99,7 +102,8 @@ both! {
             let refused = within("Generate", router.generate(keyed(mesh.key(), request))).await.unwrap_err();
             let mut grpc = by_grpc(&refused);
             // Wrong types come first by REST: whoever parses JSON sees them first.
-            (rest.sort(), grpc.sort());
+            rest.sort();
+            grpc.sort();
             assert_eq!(rest, grpc, "{members}");
             assert!(!rest.is_empty());
         }
