@@ -283,4 +283,19 @@ mod tests {
         }
         assert!((7300..7700).contains(&first_is_a), "{first_is_a}");
     }
+
+    #[test]
+    fn a_model_can_what_one_of_its_deployments_can_configured_or_found() {
+        let able = |id: &str, tools| {
+            let capabilities = Some(Capabilities { tools: Some(tools), ..Capabilities::default() });
+            Deployment { model: "x".into(), capabilities, ..reported(id, false) }
+        };
+        let deployments = [able("a", false), able("b", true)];
+        let configured = [model("x", vec![target("a", 1.0, 1)], &[])];
+        for (registry, tools) in
+            [(Registry::new(&configured, &deployments), false), (Registry::new(&[], &deployments), true)]
+        {
+            assert_eq!(registry.resolve("x").unwrap().capabilities.unwrap().tools, Some(tools));
+        }
+    }
 }

@@ -14,6 +14,7 @@ mod auth;
 mod bad_input;
 mod cache;
 mod cancel;
+mod capabilities;
 mod chat;
 mod chat_shapes;
 mod config;
