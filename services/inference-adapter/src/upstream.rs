@@ -380,7 +380,10 @@ async fn refusal(response: Response<Body>, optional: bool) -> Fault {
     let body = timeout(ERROR_TIMEOUT, collect(response.into_body(), ERROR_MAX_BYTES)).await;
     let body = body.ok().and_then(Result::ok).unwrap_or_default();
     if optional && status::no_such_path(status.as_u16(), &body) {
-        return Fault::new(Reason::NotOffered, "the engine does not answer this kind of request");
+        return Fault::new(
+            Reason::NotOffered,
+            "its engine answers no such requests, name a model whose engine does",
+        );
     }
     let retry_after = retry_after.as_ref().and_then(|value| value.to_str().ok());
     status::fault(status.as_u16(), retry_after, &body, SystemTime::now())
