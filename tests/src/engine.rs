@@ -29,7 +29,7 @@ pub use dialect::CREATED;
 use dialect::{Dialect, Voice};
 pub use record::{Call, End};
 pub use script::{Head, Script, Step};
-pub use texts::{Vectors, vector_of};
+pub use texts::{Vectors, base64, vector_of};
 
 use crate::bounded;
 

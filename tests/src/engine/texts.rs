@@ -21,8 +21,6 @@ pub enum Vectors {
     Reversed,
     /// One too few.
     OneShort,
-    /// Without any `usage`.
-    Uncounted,
     /// Of the engine's own length, whatever was asked for.
     Stubborn,
 }
@@ -45,6 +43,11 @@ pub fn vector_of(text: &Value, dimensions: usize) -> Vec<f32> {
     (0..dimensions).map(|place| (hash(place) % 4096) as f32 / 1024.0 - 2.0).collect()
 }
 
+/// Base64, as the OpenAI SDKs decode it.
+pub fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
 /// The answer to a request for vectors. Every text costs one token.
 pub(super) fn embeddings(body: &Value, how: Vectors) -> Value {
     let asked = body["dimensions"].as_u64().filter(|_| how != Vectors::Stubborn);
@@ -62,11 +65,8 @@ pub(super) fn embeddings(body: &Value, how: Vectors) -> Value {
         Vectors::OneShort => drop(data.pop()),
         _ => {}
     }
-    let mut answer = json!({"object": "list", "data": data, "model": body["model"]});
-    if how != Vectors::Uncounted {
-        answer["usage"] = json!({"prompt_tokens": texts.len(), "total_tokens": texts.len()});
-    }
-    answer
+    let usage = json!({"prompt_tokens": texts.len(), "total_tokens": texts.len()});
+    json!({"object": "list", "data": data, "model": body["model"], "usage": usage})
 }
 
 /// The answer to a request for judgements: what says `harm` is flagged.
