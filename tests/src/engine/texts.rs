@@ -35,12 +35,15 @@ fn texts(value: &Value) -> Vec<&Value> {
 
 /// The vector of a text, or of its tokens: numbers that a float holds exactly.
 pub fn vector_of(text: &Value, dimensions: usize) -> Vec<f32> {
-    // FNV-1a, of all of the text and the place.
-    let hash = |seed: usize| {
-        let bytes = format!("{seed}{text}").into_bytes();
-        bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    // FNV-1a of the text; then each place turns it on.
+    let bytes = text.to_string().into_bytes();
+    let mut hash =
+        bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    let mut next = || {
+        hash = hash.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35f);
+        (hash >> 20) as f32 / 1024.0 - 2.0
     };
-    (0..dimensions).map(|place| (hash(place) % 4096) as f32 / 1024.0 - 2.0).collect()
+    (0..dimensions).map(|_| next()).collect()
 }
 
 /// Base64, as the OpenAI SDKs decode it.

@@ -118,17 +118,19 @@ both! {
 }
 
 both! {
-    /// As many texts as OpenAI takes, with the length of its largest model.
+    /// As many texts as OpenAI takes, and vectors as long as those of its largest model: more than one part each.
     async fn a_batch_of_the_largest_size_comes_through(topology: Topology) {
         let engine = Engine::start().await;
         let mesh = Mesh::over(topology, &engine, "").await;
-        let texts = vec!["x"; 2048];
-        let body = with(ask(), json!({"input": texts, "dimensions": 3072, "encoding_format": "base64"}));
-        let answer = post(&mesh.client(), &body).await.json();
-        let data = answer["data"].as_array().unwrap();
-        let bytes: Vec<u8> = vector_of(&json!("x"), 3072).iter().flat_map(|value| value.to_le_bytes()).collect();
-        assert_eq!(data.len(), 2048);
-        assert_eq!(data[2047]["embedding"], base64(&bytes));
+        for (count, dimensions) in [(2048, 16), (300, 3072)] {
+            let body = json!({"input": vec!["x"; count], "dimensions": dimensions, "encoding_format": "base64"});
+            let answer = post(&mesh.client(), &with(ask(), body)).await.json();
+            let data = answer["data"].as_array().unwrap();
+            let vector = vector_of(&json!("x"), dimensions);
+            let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
+            assert_eq!(data.len(), count);
+            assert_eq!(data[count - 1]["embedding"], base64(&bytes));
+        }
         let problem = post(&mesh.client(), &with(ask(), json!({"input": vec!["x"; 2049]}))).await.problem(422, "invalid_value");
         assert_eq!(problem["errors"][0]["field"], "input");
     }

@@ -31,6 +31,7 @@ mod moderations;
 mod observability;
 mod probe;
 mod python;
+mod python_texts;
 mod recovery;
 mod refusals;
 mod zero_config;

@@ -2,7 +2,6 @@
 
 use penstock_tests::{
     Engine, Mesh, Script, Step, Topology, both,
-    engine::vector_of,
     mesh::{Plan, deployment, model, one_model},
     python,
 };
@@ -31,17 +30,6 @@ both! {
         python::run("openai_chat.py", &mesh, &[]).await;
         // 500 answers may be retried by the SDK; it asked for no retry here.
         assert!(!failing.calls().is_empty());
-    }
-}
-
-both! {
-    async fn the_openai_sdk_continues_embeds_and_moderates(topology: Topology) {
-        let engine = Engine::start().await;
-        let cut = Engine::playing(Script::broken(["Hello"], Step::Cut)).await;
-        let config = [one_model(&engine), deployment("cut", &cut.v1()), model("cut-model", &["cut"], "")];
-        let mesh = Plan::new(topology, &config.concat()).start().await;
-        let vectors = json!([vector_of(&json!("a"), 4), vector_of(&json!("b"), 4)]).to_string();
-        python::run("openai_texts.py", &mesh, &[("EXPECTED_VECTORS", &vectors)]).await;
     }
 }
 
