@@ -7,16 +7,19 @@ mod chat;
 mod completions;
 mod config;
 mod edge;
+mod embeddings;
 mod error;
 mod head;
 mod health;
 mod json;
 mod metrics;
 mod models;
+mod moderations;
 mod passthrough;
 mod problem;
 mod stored;
 mod stream;
+mod text;
 
 use std::{fmt, sync::Arc};
 
@@ -45,7 +48,8 @@ use crate::{
 const ABOUT: &str = concat!(
     r#"{"name":"penstock","version":""#,
     env!("CARGO_PKG_VERSION"),
-    r#"","links":{"chat":"/v1/chat/completions","models":"/v1/models","health":"/health"}}"#
+    r#"","links":{"chat":"/v1/chat/completions","completions":"/v1/completions","embeddings":"/v1/embeddings","#,
+    r#""moderations":"/v1/moderations","models":"/v1/models","health":"/health"}}"#
 );
 
 /// What the handlers share.
@@ -73,11 +77,15 @@ pub fn start(
     chassis: &Chassis,
 ) -> Router {
     let app = app(config, router, passthrough, chassis);
-    let [chat, stored, messages, models, model, health, live, ready, root] = ROUTES;
+    let [chat, stored, messages, text, embeddings, moderations, models, model, health, live, ready, root] =
+        ROUTES;
     Router::new()
         .route(chat, post(completions::create).get(stored::list))
         .route(stored, get(stored::get).post(stored::update).delete(stored::delete))
         .route(messages, get(stored::messages))
+        .route(text, post(completions::create_text))
+        .route(embeddings, post(embeddings::create))
+        .route(moderations, post(moderations::create))
         .route(models, get(models::list))
         .route(model, get(models::get))
         .route(health, get(health::overview))

@@ -7,10 +7,13 @@ use prometheus_client::{
 };
 
 /// The routes that exist, as axum writes them.
-pub(crate) const ROUTES: [&str; 9] = [
+pub(crate) const ROUTES: [&str; 12] = [
     "/v1/chat/completions",
     "/v1/chat/completions/{id}",
     "/v1/chat/completions/{id}/messages",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/moderations",
     "/v1/models",
     "/v1/models/{*id}",
     "/health",

@@ -49,7 +49,7 @@ const BUFFER_BYTES: usize = 4 << 10;
 /// The call failed while the head could still tell.
 pub(crate) async fn respond<S, F>(
     asking: F,
-    include_usage: bool,
+    events: Events,
     config: &Config,
     context: CallContext,
 ) -> Result<Response, Error>
@@ -66,27 +66,22 @@ where
     match begun.await {
         Some(answer) => {
             let (metadata, messages, _) = answer?.into_parts();
-            let mut response = response(Source::Answer(messages), include_usage, keep_alive, context);
+            let mut response = response(Source::Answer(messages), events, keep_alive, context);
             head::copy_answer(&metadata, response.headers_mut());
             Ok(response)
         }
-        None => Ok(response(Source::Asking(asking), include_usage, keep_alive, context)),
+        None => Ok(response(Source::Asking(asking), events, keep_alive, context)),
     }
 }
 
-fn response<S>(
-    source: Source<S>,
-    include_usage: bool,
-    keep_alive: KeepAlive,
-    context: CallContext,
-) -> Response
+fn response<S>(source: Source<S>, events: Events, keep_alive: KeepAlive, context: CallContext) -> Response
 where
     S: Stream<Item = Result<GenerateResponse, Status>> + Send + Unpin + 'static,
 {
     let body = EventBody {
         source,
         keep_alive,
-        events: Events::new(include_usage),
+        events,
         buffer: BytesMut::new(),
         context,
         span: Span::current(),
@@ -221,6 +216,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::chat::chunk::Shape;
 
     fn chunk(content: &str, finish_reason: Option<&str>) -> GenerateChunk {
         let delta = Delta { content: Some(content.into()), ..Delta::default() };
@@ -237,7 +233,12 @@ mod tests {
     where
         S: Stream<Item = Result<GenerateResponse, Status>> + Send + Unpin + 'static,
     {
-        response(Source::Answer(messages), false, KeepAlive::start(&Config::default()), context)
+        response(
+            Source::Answer(messages),
+            Events::new(Shape::Chat, false),
+            KeepAlive::start(&Config::default()),
+            context,
+        )
     }
 
     async fn frames(messages: Vec<Result<GenerateResponse, Status>>) -> Vec<String> {

@@ -211,7 +211,7 @@ impl<'de> Visitor<'de> for ContentSeed {
     }
 }
 
-struct Stop;
+pub(crate) struct Stop;
 
 impl<'de> DeserializeSeed<'de> for Stop {
     type Value = Option<StopSequences>;
@@ -305,6 +305,9 @@ impl<'de> Visitor<'de> for Pairs {
     }
 }
 
+/// Reads a conversation.
+///
+/// # Errors
 /// Reads a request.
 ///
 /// # Errors

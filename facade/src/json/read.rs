@@ -133,8 +133,13 @@ fn add_judgement(found: &mut Vec<Violation>, judgement: Vec<Violation>) {
     let depends = |field: &str| {
         DEPENDS.iter().any(|(of, on)| covers(of, field) && refused.iter().any(|refused| covers(on, refused)))
     };
+    // What is missing because something in it was put aside is not missing.
+    let emptied = |violation: &Violation| {
+        violation.message == "is required" && refused.iter().any(|refused| covers(&violation.field, refused))
+    };
     found.extend(judgement.into_iter().filter(|violation| {
-        !refused.iter().any(|refused| covers(refused, &violation.field)) && !depends(&violation.field)
+        let follows = refused.iter().any(|refused| covers(refused, &violation.field));
+        !follows && !depends(&violation.field) && !emptied(violation)
     }));
 }
 

@@ -179,12 +179,7 @@ impl Answer {
         if std::mem::replace(&mut self.identified, true) {
             return;
         }
-        if (1..=ID_MAX_BYTES).contains(&chunk.id.len()) && !chunk.id.contains(char::is_control) {
-            self.id.clone_from(&chunk.id);
-        } else {
-            let kind = if self.continues { "cmpl" } else { "chatcmpl" };
-            self.id = format!("{kind}-{}", uuid::Uuid::now_v7().simple());
-        }
+        self.id = sane_id(chunk.id.clone(), if self.continues { "cmpl" } else { "chatcmpl" });
         if chunk.created.abs_diff(self.created) <= CLOCK_SKEW_SECONDS.unsigned_abs() {
             self.created = chunk.created;
         }
@@ -235,6 +230,15 @@ impl Answer {
             *delta = Delta::default();
         }
         Ok((opens && (says || choice.finish_reason.is_some())) || (says && choice.finish_reason.is_some()))
+    }
+}
+
+/// An engine's own id if it is sane, else one of ours of this kind.
+pub(crate) fn sane_id(id: String, kind: &str) -> String {
+    if (1..=ID_MAX_BYTES).contains(&id.len()) && !id.contains(char::is_control) {
+        id
+    } else {
+        format!("{kind}-{}", uuid::Uuid::now_v7().simple())
     }
 }
 

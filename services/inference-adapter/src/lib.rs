@@ -20,6 +20,7 @@ mod service;
 mod tally;
 mod tokens;
 mod upstream;
+mod vectors;
 
 use penstock_chassis::{Chassis, MESSAGE_MAX_BYTES};
 use penstock_proto::{

@@ -17,6 +17,7 @@ mod principals;
 mod registry;
 mod service;
 mod stored;
+mod whole;
 
 pub use caps::Caps;
 pub use config::{CacheMode, Config, Endpoints, LimiterFailure};

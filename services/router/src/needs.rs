@@ -26,10 +26,8 @@ impl Needs {
     /// Continues texts.
     pub(crate) const COMPLETIONS: Needs = Needs(1 << 1);
     /// Makes vectors.
-    #[allow(dead_code)] // of the routes that ask for them
     pub(crate) const EMBEDDINGS: Needs = Needs(1 << 2);
     /// Judges texts.
-    #[allow(dead_code)] // likewise
     pub(crate) const MODERATIONS: Needs = Needs(1 << 3);
     const TOOLS: Needs = Needs(1 << 4);
     const IMAGES: Needs = Needs(1 << 5);

@@ -258,6 +258,27 @@ mod tests {
         assert_eq!(order(&registry, "m", |_| true), ["first", "later", "down", "fallback"]);
     }
 
+    #[test]
+    fn a_model_judges_if_one_of_its_deployments_does() {
+        let judging = |id: &str, judges| {
+            let capabilities = Some(Capabilities { moderations: Some(judges), ..Capabilities::default() });
+            Deployment { capabilities, ..reported(id, false) }
+        };
+        let models = [
+            model("chat", vec![target("a", 1.0, 1)], &[]),
+            model("judge", vec![target("a", 1.0, 1), target("b", 1.0, 1)], &[]),
+        ];
+        let deployments = [judging("a", false), judging("b", true)];
+        for (registry, judge) in
+            [(Registry::new(&models, &deployments), "judge"), (Registry::new(&[], &deployments), "b-model")]
+        {
+            let judges = |model: &&Model| model.capabilities.is_some_and(|can| can.moderations == Some(true));
+            let judges: Vec<_> =
+                registry.models().filter(judges).map(|model| model.name.to_string()).collect();
+            assert_eq!(judges, [judge]);
+        }
+    }
+
     /// B7: a fallback never widens rights.
     #[test]
     fn a_fallback_that_is_not_allowed_is_not_asked() {

@@ -6,6 +6,7 @@ use super::{
     Call, Script, Step,
     anthropic::{self, Blocks},
     ollama,
+    texts::{self, Texts, Vectors},
 };
 
 /// Unix seconds that every scripted answer says it was made at.
@@ -17,13 +18,15 @@ pub(super) enum Dialect {
     OpenAi,
     Ollama,
     Anthropic,
+    /// OpenAI's legacy completions.
+    Texts,
+    Embeddings,
+    Moderations,
 }
 
 /// What one answer needs to know of its request.
 pub(super) struct Voice {
     dialect: Dialect,
-    path: String,
-    body: Value,
     model: String,
     id: String,
     pub(super) stream: bool,
@@ -31,6 +34,9 @@ pub(super) struct Voice {
     usage: (u64, u64),
     extra: Option<(String, Value)>,
     blocks: Blocks,
+    path: String,
+    vectors: Vectors,
+    body: Value,
 }
 
 impl Voice {
@@ -48,14 +54,15 @@ impl Voice {
             extra: script.extra.clone(),
             blocks: Blocks::default(),
             path: call.path.clone(),
+            vectors: script.vectors,
             body,
         }
     }
 
     pub(super) fn stream_content_type(&self) -> &'static str {
         match self.dialect {
-            Dialect::OpenAi | Dialect::Anthropic => "text/event-stream; charset=utf-8",
             Dialect::Ollama => "application/x-ndjson",
+            _ => "text/event-stream; charset=utf-8",
         }
     }
 
@@ -66,12 +73,12 @@ impl Voice {
         }
         let data = match step {
             Step::Event(text) => text.clone(),
-            Step::Done if self.dialect == Dialect::OpenAi => "[DONE]".to_owned(),
+            Step::Done if self.dialect != Dialect::Ollama => "[DONE]".to_owned(),
             _ => self.chunk(step)?.to_string(),
         };
         Some(match self.dialect {
-            Dialect::OpenAi => format!("data: {data}\n\n"),
             Dialect::Ollama | Dialect::Anthropic => format!("{data}\n"),
+            _ => format!("data: {data}\n\n"),
         })
     }
 
@@ -80,6 +87,8 @@ impl Voice {
             Dialect::OpenAi => self.openai_chunk(step),
             Dialect::Ollama => self.ollama_line(step),
             Dialect::Anthropic => None,
+            Dialect::Texts => self.text_chunk(step),
+            Dialect::Embeddings | Dialect::Moderations => None,
         }
     }
 
@@ -106,6 +115,24 @@ impl Voice {
         let mut chunk = json!({
             "id": self.id, "object": "chat.completion.chunk", "created": CREATED, "model": self.model,
             "system_fingerprint": "fp_scripted", "choices": choices,
+        });
+        if let Some(usage) = usage {
+            chunk["usage"] = usage;
+        }
+        self.add_extra(&mut chunk);
+        Some(chunk)
+    }
+
+    fn text_chunk(&self, step: &Step) -> Option<Value> {
+        let (choices, usage) = match step {
+            Step::Finish(_) | Step::Text(_) | Step::Delta(_) => (Texts::of(&self.body).pieces(step)?, None),
+            Step::FinishWithUsage(_) => (Texts::of(&self.body).pieces(step)?, Some(self.openai_usage())),
+            Step::Usage if self.include_usage => (json!([]), Some(self.openai_usage())),
+            _ => return None,
+        };
+        let mut chunk = json!({
+            "id": self.id.replace("chatcmpl", "cmpl"), "object": "text_completion", "created": CREATED,
+            "model": self.model, "choices": choices,
         });
         if let Some(usage) = usage {
             chunk["usage"] = usage;
@@ -167,6 +194,13 @@ impl Voice {
         }
         let mut answer = match self.dialect {
             Dialect::Anthropic => anthropic::plain(self.message_head(), &message, finish, self.usage.1),
+            Dialect::Texts => json!({
+                "id": self.id.replace("chatcmpl", "cmpl"), "object": "text_completion", "created": CREATED,
+                "model": self.model, "usage": self.openai_usage(),
+                "choices": Texts::of(&self.body).whole(message["content"].as_str().unwrap_or_default(), finish),
+            }),
+            Dialect::Embeddings => texts::embeddings(&self.body, self.vectors),
+            Dialect::Moderations => texts::moderations(&self.body, &self.id.replace("chatcmpl", "modr")),
             Dialect::OpenAi => json!({
                 "id": self.id, "object": "chat.completion", "created": CREATED, "model": self.model,
                 "system_fingerprint": "fp_scripted", "usage": self.openai_usage(),

@@ -13,7 +13,11 @@ use penstock_proto::{
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 
-use crate::{config::Config, stream::respond};
+use crate::{
+    chat::chunk::{Events, Shape},
+    config::Config,
+    stream::respond,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -48,7 +52,13 @@ async fn answer(
         answer.metadata_mut().insert("x-penstock-model", "m".parse().unwrap());
         failure.map_or(Ok(answer), Err)
     };
-    respond(asking, false, config, CallContext::background(Duration::from_secs(3600))).await
+    respond(
+        asking,
+        Events::new(Shape::Chat, false),
+        config,
+        CallContext::background(Duration::from_secs(3600)),
+    )
+    .await
 }
 
 /// What comes, and after how many seconds: `:` for a comment, `!` for an error, the text of a chunk, `.` at the end.
@@ -159,7 +169,8 @@ async fn a_client_that_leaves_in_a_silence_ends_the_call() {
     };
     let config = config(15, 10);
     let context = CallContext::background(Duration::from_secs(3600));
-    let mut body = respond(asking, false, &config, context).await.unwrap().into_body();
+    let mut body =
+        respond(asking, Events::new(Shape::Chat, false), &config, context).await.unwrap().into_body();
     for _ in 0..3 {
         body.frame().await.unwrap().unwrap();
         assert!(

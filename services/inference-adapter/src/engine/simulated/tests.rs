@@ -29,6 +29,7 @@ fn engine(settings: Settings) -> Simulated {
     let limits = Limits {
         connect_timeout: SECOND,
         first_token_timeout: 20 * SECOND,
+        embedding_batch_max: 256,
         stall_timeout: 30 * SECOND,
         answer_timeout: 40 * SECOND,
         frame_max_bytes: 1,
