@@ -16,7 +16,10 @@
 pub mod bounded;
 pub mod client;
 pub mod collector;
+pub mod contract;
 pub mod engine;
+pub mod exact;
+pub mod golden;
 pub mod grpc;
 pub mod mesh;
 pub mod python;

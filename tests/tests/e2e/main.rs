@@ -19,6 +19,7 @@ mod chat_shapes;
 mod config;
 mod engine_faults;
 mod fallback;
+mod golden;
 mod grpc_callers;
 mod health;
 mod lifecycle;
