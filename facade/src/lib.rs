@@ -8,6 +8,8 @@ mod completions;
 mod config;
 mod edge;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod head;
 mod health;
 mod json;

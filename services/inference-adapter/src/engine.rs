@@ -16,6 +16,8 @@ use penstock_proto::inference::v1::{
 use reqwest::Url;
 
 pub(crate) use self::simulated::{Pace, Simulated};
+#[cfg(fuzzing)]
+pub(crate) use self::{ollama::Ollama, openai::OpenAi};
 use crate::{
     error::{Error, Fault},
     frames::Frames,
