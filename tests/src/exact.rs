@@ -6,8 +6,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Members that hold what the contract types, on every level: among theirs the order does not matter, a number
-/// counts by its value, and null is the same as nothing. Everything below any other member counts to the letter.
+/// Members that hold what the contract types, on every level: among theirs the order does not matter, and null is
+/// the same as nothing. Everything below any other member counts to the letter.
 const TYPED: [&str; 17] = [
     "messages",
     "content",
@@ -26,6 +26,24 @@ const TYPED: [&str; 17] = [
     "usage",
     "error",
     "errors",
+];
+
+/// Numbers that the contract types: they count by their value.
+const NUMBERS: [&str; 14] = [
+    "temperature",
+    "top_p",
+    "n",
+    "max_tokens",
+    "max_completion_tokens",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "top_logprobs",
+    "index",
+    "created",
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
 ];
 
 /// A JSON value.
@@ -126,13 +144,9 @@ impl Json {
         at.map_or(Json::Null, |at| members.remove(at).1)
     }
 
-    /// Whether both say the same to whoever knows the contract, as [`TYPED`] has it.
+    /// Whether both say the same to whoever knows the contract, as [`TYPED`] and [`NUMBERS`] have it.
     pub fn says_the_same(&self, other: &Json) -> bool {
         match (self, other) {
-            (Json::Number(one), Json::Number(two)) => {
-                one == two
-                    || matches!((one.parse::<f64>(), two.parse::<f64>()), (Ok(one), Ok(two)) if one == two)
-            }
             (Json::List(one), Json::List(two)) => {
                 one.len() == two.len() && one.iter().zip(two).all(|(one, two)| one.says_the_same(two))
             }
@@ -141,12 +155,22 @@ impl Json {
                 one.iter().filter(given).count() == two.iter().filter(given).count()
                     && one.iter().filter(given).all(|(name, value)| {
                         let twin = other.get(name);
-                        let typed = TYPED.contains(&name.as_str())
-                            || !matches!(value, Json::Object(_) | Json::List(_));
-                        if typed { value.says_the_same(twin) } else { value == twin }
+                        match name.as_str() {
+                            name if TYPED.contains(&name) => value.says_the_same(twin),
+                            name if NUMBERS.contains(&name) => value.has_the_value_of(twin),
+                            _ => value == twin,
+                        }
                     })
             }
             (one, two) => one == two,
+        }
+    }
+
+    fn has_the_value_of(&self, other: &Json) -> bool {
+        let (Json::Number(one), Json::Number(two)) = (self, other) else { return self == other };
+        match (one.parse::<i64>(), two.parse::<i64>()) {
+            (Ok(one), Ok(two)) => one == two,
+            _ => matches!((one.parse::<f64>(), two.parse::<f64>()), (Ok(one), Ok(two)) if one == two),
         }
     }
 }
@@ -224,9 +248,11 @@ mod tests {
     #[test]
     fn what_is_typed_counts_by_its_meaning_and_what_is_not_to_the_letter() {
         let same = |one: &str, two: &str| Json::parse(one).says_the_same(&Json::parse(two));
-        assert!(same(r#"{"a":1.0,"b":null,"c":"x"}"#, r#"{"c":"x","a":1}"#));
+        assert!(same(r#"{"n":1.0,"b":null,"c":"x"}"#, r#"{"c":"x","n":1}"#));
         assert!(same(r#"{"tools":[{"x":1,"y":2}]}"#, r#"{"tools":[{"y":2,"x":1}]}"#));
         assert!(!same(r#"{"other":[{"x":1,"y":2}]}"#, r#"{"other":[{"y":2,"x":1}]}"#));
+        assert!(!same(r#"{"other":9007199254740993}"#, r#"{"other":9007199254740992}"#));
+        assert!(!same(r#"{"seed":9223372036854775807}"#, r#"{"seed":9223372036854775806}"#));
         assert!(!same(r#"{"other":[1.0]}"#, r#"{"other":[1]}"#));
         assert!(!same(r#"{"tools":[]}"#, r#"{"tools":[{}]}"#));
         assert!(!same(r#"{"a":"1"}"#, r#"{"a":1}"#));

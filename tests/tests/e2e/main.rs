@@ -23,6 +23,7 @@ mod fallback;
 mod golden;
 mod grpc_callers;
 mod health;
+mod identity;
 mod lifecycle;
 mod limits;
 mod memory;
