@@ -291,7 +291,40 @@ fn agreeing(mut request: Json) -> Json {
     if *request.get("functions") == Json::Null {
         request.take("function_call");
     }
+    let (tools, functions) = (request.get("tools").clone(), request.get("functions").clone());
+    let choice = request.take("tool_choice");
     request
+        .members_mut()
+        .extend(among(choice, tools.items()).map(|choice| ("tool_choice".to_owned(), choice)));
+    let call = request.take("function_call");
+    let call = match call {
+        Json::Object(_) => Json::Object(vec![("name".into(), functions.items()[0].get("name").clone())]),
+        other => other,
+    };
+    request.members_mut().extend((call != Json::Null).then(|| ("function_call".to_owned(), call)));
+    request
+}
+
+/// The choice with names of tools that are there; none if there is no such tool, or no choice.
+fn among(mut choice: Json, tools: &[Json]) -> Option<Json> {
+    let named = |kind: &str| {
+        let tool = tools.iter().find(|tool| tool.get("type").as_text() == Some(kind))?;
+        Some(Json::Object(vec![("name".into(), tool.get(kind).get("name").clone())]))
+    };
+    match choice.get("type").as_text().map(str::to_owned).as_deref() {
+        Some(kind @ ("function" | "custom")) => choice.set(kind, named(kind)?),
+        Some(_) => {
+            let mode = choice.get("allowed_tools").get("mode").clone();
+            let tool = Json::Object(vec![
+                ("type".into(), Json::text("function")),
+                ("function".into(), named("function")?),
+            ]);
+            let allowed = vec![("mode".into(), mode), ("tools".into(), Json::List(vec![tool]))];
+            choice.set("allowed_tools", Json::Object(allowed));
+        }
+        None => {}
+    }
+    (choice != Json::Null).then_some(choice)
 }
 
 /// What one choice says, chunk by chunk; without what is the same on all chunks.
