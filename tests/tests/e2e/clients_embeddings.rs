@@ -1,18 +1,17 @@
-//! Embeddings as the clients ask for them that apps are built on. The simulated engine makes the vectors: the
-//! same text has the same one, alone and among others.
+//! Embeddings as the clients ask for them that apps are built on. The scripted engine gives the same text the
+//! same vector, alone and among others.
 
 use penstock_tests::{
-    Mesh, Topology, both, clients,
-    mesh::model,
+    Engine, Mesh, Topology, both, clients,
+    mesh::{deployment, model},
 };
 
 async fn drive(topology: Topology, script: &str) {
-    let config = format!(
-        "[[deployments]]\nid = \"vectors\"\nengine = \"simulated\"\n{}",
-        model("embedding-model", &["vectors"], "")
-    );
-    let mesh = Mesh::start(topology, &config).await;
+    let engine = Engine::start().await;
+    let config = [deployment("main", &engine.v1()), model("embedding-model", &["main"], "")];
+    let mesh = Mesh::start(topology, &config.concat()).await;
     clients::run(script, &mesh, &[]).await;
+    assert!(!engine.calls().is_empty());
 }
 
 both! {
