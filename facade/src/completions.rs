@@ -1,4 +1,5 @@
-//! `POST /v1/chat/completions`: read, ask the router, write. Whether and how it is answered is the router's.
+//! `POST /v1/chat/completions` and `POST /v1/completions`: read, ask the router, write. Whether and how it is
+//! answered is the router's.
 
 use std::sync::Arc;
 
@@ -17,13 +18,49 @@ use penstock_proto::inference::v1::{GenerateRequest, GenerateResponse};
 use tokio::time::Instant;
 use tonic::{Streaming, metadata::MetadataMap};
 
-use crate::{App, body, chat, error::Error, head, head::Forwarded, stream};
+use crate::{
+    App, body,
+    chat::{
+        self,
+        chunk::{Events, Shape},
+    },
+    error::Error,
+    head,
+    head::Forwarded,
+    stream, text,
+};
 
 /// Larger bodies are read off the threads that serve streams: parsing this much takes about a millisecond.
 const INLINE_MAX_BYTES: usize = 512 << 10;
 
-/// Handles the route.
+/// Answers a conversation.
 pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
+    let received = receive(&app, request, chat::request::read).await?;
+    generate(&app, received, Shape::Chat).await
+}
+
+/// Continues a text.
+pub(crate) async fn create_text(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
+    let received = receive(&app, request, text::request::read).await?;
+    generate(&app, received, Shape::Text).await
+}
+
+/// A request with its body, and in whose name it is to be asked.
+pub(crate) struct Received<T> {
+    pub(crate) message: T,
+    pub(crate) forwarded: Forwarded,
+    pub(crate) context: CallContext,
+}
+
+/// Reads a request whose body is JSON.
+///
+/// # Errors
+/// Its head or its body is wrong, or it has no credential.
+pub(crate) async fn receive<T: Send + 'static>(
+    app: &App,
+    request: Request,
+    read: fn(&[u8]) -> Result<T, Error>,
+) -> Result<Received<T>, Error> {
     let (head, body) = request.into_parts();
     let context = context(&head.extensions);
     head::expect_json(&head.headers)?;
@@ -32,8 +69,12 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
     let arrived_by = Instant::now() + app.config.body_timeout;
     let arrived_by = context.deadline().map_or(arrived_by, |deadline| deadline.min(arrived_by));
     let body = body::read(&head.headers, body, app.config.body_max_bytes, arrived_by).await?;
-    let request = parse(body).await?;
+    let message = parse(body, read).await?;
+    Ok(Received { message, forwarded, context })
+}
 
+async fn generate(app: &App, received: Received<GenerateRequest>, shape: Shape) -> Result<Response, Error> {
+    let Received { message: request, forwarded, context } = received;
     let streamed = request.stream;
     let include_usage =
         request.stream_options.as_ref().is_some_and(|options| options.include_usage == Some(true));
@@ -41,30 +82,37 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
     forwarded.put(call.metadata_mut());
     let (metadata, messages, _) = app.router.clone().generate(call).await?.into_parts();
     if !streamed {
-        return plain(messages, &metadata).await;
+        return plain(messages, &metadata, shape).await;
     }
-    let mut response = stream::response(messages, include_usage, context);
+    let mut response = stream::response(messages, Events::new(shape, include_usage), context);
     head::copy_answer(&metadata, response.headers_mut());
     Ok(response)
 }
 
-async fn parse(body: Bytes) -> Result<GenerateRequest, Error> {
+async fn parse<T: Send + 'static>(body: Bytes, read: fn(&[u8]) -> Result<T, Error>) -> Result<T, Error> {
     if body.len() <= INLINE_MAX_BYTES {
-        return chat::request::read(&body);
+        return read(&body);
     }
     // Not a task: it is waited for, and if the caller leaves it ends by itself.
-    tokio::task::spawn_blocking(move || chat::request::read(&body)).await.map_err(|_| Error::Panicked)?
+    tokio::task::spawn_blocking(move || read(&body)).await.map_err(|_| Error::Panicked)?
 }
 
 /// The one chunk that holds the whole answer, as JSON.
-async fn plain(mut messages: Streaming<GenerateResponse>, metadata: &MetadataMap) -> Result<Response, Error> {
+async fn plain(
+    mut messages: Streaming<GenerateResponse>,
+    metadata: &MetadataMap,
+    shape: Shape,
+) -> Result<Response, Error> {
     let message = messages.message().await?.ok_or(Error::NotWhole)?;
     // The status comes last: until then the answer may still turn out to be none.
     let more = messages.message().await?.is_some();
     match message.chunks.as_slice() {
         [chunk] if !more && chat::answer::is_whole(chunk) => {
             let mut out = BytesMut::with_capacity(1024);
-            chat::answer::write(chunk, &mut out);
+            match shape {
+                Shape::Chat => chat::answer::write(chunk, &mut out),
+                Shape::Text => text::answer::write(chunk, &mut out),
+            }
             Ok(json(out, metadata))
         }
         _ => Err(Error::NotWhole),

@@ -7,6 +7,7 @@ mod chat;
 mod completions;
 mod config;
 mod edge;
+mod embeddings;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -15,9 +16,11 @@ mod health;
 mod json;
 mod metrics;
 mod models;
+mod moderations;
 mod passthrough;
 mod problem;
 mod stream;
+mod text;
 
 use std::{fmt, sync::Arc};
 
@@ -44,7 +47,8 @@ use crate::{
 const ABOUT: &str = concat!(
     r#"{"name":"penstock","version":""#,
     env!("CARGO_PKG_VERSION"),
-    r#"","links":{"chat":"/v1/chat/completions","models":"/v1/models","health":"/health"}}"#
+    r#"","links":{"chat":"/v1/chat/completions","completions":"/v1/completions","embeddings":"/v1/embeddings","#,
+    r#""moderations":"/v1/moderations","models":"/v1/models","health":"/health"}}"#
 );
 
 /// What the handlers share.
@@ -71,9 +75,12 @@ pub fn start(
     chassis: &Chassis,
 ) -> Router {
     let app = app(config, router, passthrough, chassis);
-    let [chat, models, model, health, live, ready, root] = ROUTES;
+    let [chat, text, embeddings, moderations, models, model, health, live, ready, root] = ROUTES;
     Router::new()
         .route(chat, post(completions::create))
+        .route(text, post(completions::create_text))
+        .route(embeddings, post(embeddings::create))
+        .route(moderations, post(moderations::create))
         .route(models, get(models::list))
         .route(model, get(models::get))
         .route(health, get(health::overview))

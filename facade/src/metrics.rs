@@ -7,8 +7,11 @@ use prometheus_client::{
 };
 
 /// The routes that exist, as axum writes them.
-pub(crate) const ROUTES: [&str; 7] = [
+pub(crate) const ROUTES: [&str; 10] = [
     "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/moderations",
     "/v1/models",
     "/v1/models/{*id}",
     "/health",

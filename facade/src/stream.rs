@@ -36,18 +36,12 @@ const NOT_CACHED: HeaderValue = HeaderValue::from_static("private, no-store, no-
 const BUFFER_BYTES: usize = 4 << 10;
 
 /// The response for a stream of answers.
-pub(crate) fn response<S>(messages: S, include_usage: bool, context: CallContext) -> Response
+pub(crate) fn response<S>(messages: S, events: Events, context: CallContext) -> Response
 where
     S: Stream<Item = Result<GenerateResponse, Status>> + Send + Unpin + 'static,
 {
-    let body = EventBody {
-        messages,
-        events: Events::new(include_usage),
-        buffer: BytesMut::new(),
-        context,
-        span: Span::current(),
-        ended: false,
-    };
+    let body =
+        EventBody { messages, events, buffer: BytesMut::new(), context, span: Span::current(), ended: false };
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
@@ -146,6 +140,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::chat::chunk::Shape;
 
     fn chunk(content: &str, finish_reason: Option<&str>) -> GenerateChunk {
         let delta = Delta { content: Some(content.into()), ..Delta::default() };
@@ -158,9 +153,13 @@ mod tests {
         Ok(GenerateResponse { chunks })
     }
 
+    fn events() -> Events {
+        Events::new(Shape::Chat, false)
+    }
+
     async fn frames(messages: Vec<Result<GenerateResponse, Status>>) -> Vec<String> {
         let context = CallContext::background(Duration::from_secs(1));
-        let mut body = response(stream::iter(messages), false, context).into_body();
+        let mut body = response(stream::iter(messages), events(), context).into_body();
         let mut frames = Vec::new();
         while let Some(frame) = body.frame().await {
             let data = frame.unwrap().into_data().unwrap();
@@ -217,7 +216,7 @@ mod tests {
             message(vec![chunk("a", None)])
         });
         let context = CallContext::background(Duration::from_secs(1));
-        let mut body = response(source.boxed(), false, context).into_body();
+        let mut body = response(source.boxed(), events(), context).into_body();
         while pulled < 3 {
             body.frame().await.unwrap().unwrap();
             pulled += 1;

@@ -115,7 +115,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::inference::v1::StreamOptions;
+    use crate::inference::v1::{
+        Prompt, StreamOptions, TextInput, TextList, TokenList, generate_request::Input, prompt::Kind,
+    };
 
     fn with(name: &str, json: &str) -> GenerateRequest {
         GenerateRequest {
@@ -139,6 +141,27 @@ mod tests {
         assert_ne!(base, fingerprint(&with("x", "[1,2.0]")));
         assert_ne!(base, fingerprint(&with("y", "[1,2]")));
         assert_ne!(base, fingerprint(&GenerateRequest { temperature: Some(0.0), ..with("x", "[1,2]") }));
+    }
+
+    #[test]
+    fn every_member_of_a_text_to_continue_counts() {
+        let of = |text: TextInput| {
+            fingerprint(&GenerateRequest { input: Some(Input::Text(text)), ..GenerateRequest::default() })
+        };
+        let prompt = |kind| TextInput { prompt: Some(Prompt { kind: Some(kind) }), ..TextInput::default() };
+        let one = || prompt(Kind::Text("1".into()));
+        let all = [
+            of(one()),
+            of(prompt(Kind::Texts(TextList { values: vec!["1".into()] }))),
+            of(prompt(Kind::Tokens(TokenList { values: vec![1] }))),
+            of(TextInput { echo: Some(true), ..one() }),
+            of(TextInput { suffix: Some("x".into()), ..one() }),
+            of(TextInput { best_of: Some(2), ..one() }),
+            of(TextInput { logprobs: Some(1), ..one() }),
+        ];
+        let different: std::collections::HashSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
+        assert_eq!(of(one()), all[0]);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use crate::{
     Violation,
     inference::v1::{
-        ChatInput, ContentPart, GenerateRequest, Message, StopSequences, Tool, generate_request::Input,
-        message::Content, stop_sequences::Kind,
+        ChatInput, ContentPart, EmbedRequest, GenerateRequest, Message, ModerateRequest, Prompt,
+        StopSequences, Tool, generate_request::Input, message::Content, prompt, stop_sequences::Kind,
     },
 };
 
@@ -22,6 +22,10 @@ const TOOLS_MAX: usize = 128;
 const EXTENSIONS_MAX: usize = 1000;
 /// Violations reported at most: an answer must not grow with the number of mistakes.
 const VIOLATIONS_MAX: usize = 100;
+/// Most choices of one answer: OpenAI's bound of `n`.
+const CHOICES_MAX: usize = 128;
+/// Most inputs of one request for vectors, as OpenAI has it.
+const INPUTS_MAX: usize = 2048;
 /// Roles of the chat format.
 const ROLES: [&str; 6] = ["developer", "system", "user", "assistant", "tool", "function"];
 
@@ -31,10 +35,18 @@ pub fn generate_request(request: &GenerateRequest) -> Vec<Violation> {
     found.model(&request.model);
     match &request.input {
         Some(Input::Chat(chat)) => found.chat(chat),
-        Some(Input::Text(text)) if text.prompt.as_ref().is_none_or(|prompt| prompt.kind.is_none()) => {
-            found.add("prompt", "is required");
+        Some(Input::Text(text)) => {
+            let prompts = found.prompts("prompt", text.prompt.as_ref());
+            let n = usize::try_from(request.n.unwrap_or(1)).unwrap_or(0);
+            if prompts.saturating_mul(n) > CHOICES_MAX {
+                found.add("n", format!("must ask for at most {CHOICES_MAX} choices of all prompts together"));
+            }
+            found.range("logprobs", text.logprobs, 0..=5);
+            found.range("best_of", text.best_of, 0..=20);
+            if text.best_of.is_some_and(|best_of| best_of < request.n.unwrap_or(1)) {
+                found.add("best_of", "must be at least n");
+            }
         }
-        Some(Input::Text(_)) => {}
         None => found.add("messages", "is required"),
     }
     found.range("temperature", request.temperature, 0.0..=2.0);
@@ -42,7 +54,9 @@ pub fn generate_request(request: &GenerateRequest) -> Vec<Violation> {
     found.range("presence_penalty", request.presence_penalty, -2.0..=2.0);
     found.range("frequency_penalty", request.frequency_penalty, -2.0..=2.0);
     found.range("n", request.n, 1..=128);
-    found.range("max_tokens", request.max_tokens, 1..=i64::MAX);
+    // A text alone may be asked for without a continuation: its log probabilities are the answer.
+    let least = i64::from(!matches!(request.input, Some(Input::Text(_))));
+    found.range("max_tokens", request.max_tokens, least..=i64::MAX);
     found.range("max_completion_tokens", request.max_completion_tokens, 1..=i64::MAX);
     found.range("top_logprobs", request.top_logprobs, 0..=20);
     if request.top_logprobs.is_some() && request.logprobs != Some(true) {
@@ -61,6 +75,29 @@ pub fn generate_request(request: &GenerateRequest) -> Vec<Violation> {
             first_beyond.name.chars().take(64).collect::<String>(),
             format!("is one unknown member too many: at most {EXTENSIONS_MAX} are passed on"),
         );
+    }
+    found.0
+}
+
+/// Every violation of `request`; empty if it is valid.
+pub fn embed_request(request: &EmbedRequest) -> Vec<Violation> {
+    let mut found = Found(Vec::new());
+    found.model(&request.model);
+    if found.prompts("input", request.input.as_ref()) > INPUTS_MAX {
+        found.add("input", format!("must have at most {INPUTS_MAX} inputs"));
+    }
+    found.range("dimensions", request.dimensions, 1..=i64::MAX);
+    found.0
+}
+
+/// Every violation of `request`; empty if it is valid.
+pub fn moderate_request(request: &ModerateRequest) -> Vec<Violation> {
+    let mut found = Found(Vec::new());
+    if let Some(model) = &request.model {
+        found.model(model);
+    }
+    if matches!(request.input_json.trim(), "" | "null") {
+        found.add("input", "is required");
     }
     found.0
 }
@@ -93,6 +130,29 @@ impl Found {
         } else if model.chars().any(char::is_control) {
             self.add("model", "must not contain control characters");
         }
+    }
+
+    /// How many texts a prompt has. No list may be empty.
+    fn prompts(&mut self, field: &str, prompt: Option<&Prompt>) -> usize {
+        let Some(kind) = prompt.and_then(|prompt| prompt.kind.as_ref()) else {
+            self.add(field, "is required");
+            return 0;
+        };
+        let count = match kind {
+            prompt::Kind::Text(_) => 1,
+            prompt::Kind::Texts(list) => list.values.len(),
+            prompt::Kind::Tokens(list) => list.values.len().min(1),
+            prompt::Kind::TokenLists(lists) => {
+                for (index, _) in lists.values.iter().enumerate().filter(|(_, list)| list.values.is_empty()) {
+                    self.add(format!("{field}[{index}]"), "must not be empty");
+                }
+                lists.values.len()
+            }
+        };
+        if count == 0 {
+            self.add(field, "must not be empty");
+        }
+        count
     }
 
     fn chat(&mut self, chat: &ChatInput) {
@@ -220,6 +280,50 @@ mod tests {
             ..valid()
         };
         assert_eq!(fields(&request), ["model", "temperature", "top_p", "n", "max_tokens", "stop"]);
+    }
+
+    #[test]
+    fn texts_are_given_and_not_too_many() {
+        let texts = |count: usize| {
+            Some(Prompt { kind: Some(prompt::Kind::Texts(TextList { values: vec!["x".into(); count] })) })
+        };
+        let fields = |found: Vec<Violation>| found.into_iter().map(|found| found.field).collect::<Vec<_>>();
+        let embed = |input, dimensions| {
+            fields(embed_request(&EmbedRequest {
+                model: "m".into(),
+                input,
+                dimensions,
+                ..EmbedRequest::default()
+            }))
+        };
+        assert!(embed(texts(INPUTS_MAX), Some(1)).is_empty());
+        assert_eq!(embed(texts(INPUTS_MAX + 1), Some(0)), ["input", "dimensions"]);
+        assert_eq!(embed(None, None), ["input"]);
+        assert_eq!(embed(texts(0), None), ["input"]);
+        let continued = |count, n| {
+            let text = crate::inference::v1::TextInput {
+                prompt: texts(count),
+                logprobs: Some(6),
+                best_of: Some(1),
+                ..Default::default()
+            };
+            fields(generate_request(&GenerateRequest {
+                input: Some(Input::Text(text)),
+                n: Some(n),
+                max_tokens: Some(0),
+                ..valid()
+            }))
+        };
+        assert_eq!(continued(64, 2), ["logprobs", "best_of"]);
+        assert_eq!(continued(65, 2), ["n", "logprobs", "best_of"]);
+        let judge = |input: &str| {
+            fields(moderate_request(&ModerateRequest {
+                input_json: input.into(),
+                model: Some(String::new()),
+                ..Default::default()
+            }))
+        };
+        assert_eq!(judge(" null "), ["model", "input"]);
     }
 
     #[test]

@@ -83,9 +83,12 @@ impl Client {
 
     /// `POST /v1/chat/completions`, event by event. The answer must be a stream.
     pub async fn stream(&self, body: &Value) -> Events {
-        let body = streamed(body.clone()).to_string();
-        let pending = self.send(Method::POST, "/v1/chat/completions", body).await;
-        let events = pending.head().await;
+        self.stream_of("/v1/chat/completions", body).await
+    }
+
+    /// `POST` of a request for a stream, event by event. The answer must be a stream.
+    pub async fn stream_of(&self, path: &str, body: &Value) -> Events {
+        let events = self.send(Method::POST, path, streamed(body.clone()).to_string()).await.head().await;
         if events.status != 200 {
             let status = events.status;
             panic!("not a stream but {status}: {:?}", events.whole().await);

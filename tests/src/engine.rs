@@ -4,6 +4,7 @@
 mod dialect;
 mod record;
 mod script;
+mod texts;
 mod wire;
 
 use std::{
@@ -29,6 +30,7 @@ pub use dialect::CREATED;
 use dialect::{Dialect, Voice};
 pub use record::{Call, End};
 pub use script::{Head, Script, Step};
+pub use texts::{Vectors, base64, vector_of};
 
 use crate::bounded;
 
@@ -223,6 +225,9 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 fn dialect_of(call: &Call) -> Option<Dialect> {
     match (call.method.as_str(), call.path.as_str()) {
         ("POST", "/v1/chat/completions") => Some(Dialect::OpenAi),
+        ("POST", "/v1/completions") => Some(Dialect::Texts),
+        ("POST", "/v1/embeddings") => Some(Dialect::Embeddings),
+        ("POST", "/v1/moderations") => Some(Dialect::Moderations),
         ("POST", "/api/chat") => Some(Dialect::Ollama),
         _ => None,
     }

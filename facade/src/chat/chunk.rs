@@ -6,7 +6,10 @@ use penstock_proto::{
     inference::v1::{Choice, CustomCall, Delta, FunctionCall, GenerateChunk, ToolCall, Usage},
 };
 
-use crate::json::write::{comma, extensions, key, nullable, optional, raw, value};
+use crate::{
+    json::write::{comma, extensions, key, nullable, optional, raw, value},
+    text,
+};
 
 /// The end of a whole answer.
 pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
@@ -15,7 +18,7 @@ pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
 const CHOICES_MAX: i64 = 128;
 
 /// Members of a chunk that are written anyway: an engine's own must not come twice.
-const CHUNK: [&str; 8] =
+pub(crate) const CHUNK: [&str; 8] =
     ["id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"];
 
 /// Likewise of a message or a delta, and of a tool call.
@@ -23,9 +26,20 @@ pub(super) const MESSAGE: [&str; 6] =
     ["role", "content", "refusal", "reasoning_content", "tool_calls", "function_call"];
 pub(super) const CALL: [&str; 5] = ["index", "id", "type", "function", "custom"];
 
+/// What an answer continues, which decides how its choices look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// A conversation.
+    Chat,
+    /// A text.
+    Text,
+}
+
 /// Writes the events of one answer.
 #[derive(Debug)]
 pub(crate) struct Events {
+    /// How choices look.
+    shape: Shape,
     /// Whether usage was asked for: then every chunk has the member.
     include_usage: bool,
     /// What is the same on every chunk, and its JSON up to the choices.
@@ -47,18 +61,21 @@ struct Head {
 
 impl Events {
     /// For an answer of which nothing was written yet.
-    pub(crate) fn new(include_usage: bool) -> Self {
-        Self { include_usage, head: Head::default(), begun: 0, finished: 0 }
+    pub(crate) fn new(shape: Shape, include_usage: bool) -> Self {
+        Self { shape, include_usage, head: Head::default(), begun: 0, finished: 0 }
     }
 
     /// Writes a chunk as one event.
     pub(crate) fn write(&mut self, chunk: &GenerateChunk, out: &mut BytesMut) {
-        self.head.renew(chunk);
+        self.head.renew(self.shape, chunk);
         out.put_slice(&self.head.json);
         for choice in &chunk.choices {
             self.note(choice);
             comma(out);
-            write_choice(choice, out);
+            match self.shape {
+                Shape::Chat => write_choice(choice, out),
+                Shape::Text => text::answer::write_choice(choice, out),
+            }
         }
         out.put_u8(b']');
         match &chunk.usage {
@@ -89,7 +106,7 @@ impl Events {
 
 impl Head {
     /// Writes the JSON anew if anything in it changed, which it does not within an answer.
-    fn renew(&mut self, chunk: &GenerateChunk) {
+    fn renew(&mut self, shape: Shape, chunk: &GenerateChunk) {
         let same = !self.json.is_empty()
             && self.id == chunk.id
             && self.created == chunk.created
@@ -106,7 +123,10 @@ impl Head {
         self.system_fingerprint.clone_from(&chunk.system_fingerprint);
         self.json.clear();
         self.json.put_slice(b"data: {");
-        write_head(chunk, "\"chat.completion.chunk\"", &mut self.json);
+        match shape {
+            Shape::Chat => write_head(chunk, "\"chat.completion.chunk\"", &mut self.json),
+            Shape::Text => text::answer::write_head(chunk, &mut self.json),
+        }
         self.json.put_slice(b",\"choices\":[");
     }
 }
@@ -227,7 +247,7 @@ pub(super) fn write_custom(custom: &CustomCall, input: Option<&str>, out: &mut B
 }
 
 /// Writes usage. An estimate is said to be one.
-pub(super) fn write_usage(usage: &Usage, out: &mut BytesMut) {
+pub(crate) fn write_usage(usage: &Usage, out: &mut BytesMut) {
     out.put_slice(b"{\"prompt_tokens\":");
     value(out, &usage.prompt_tokens);
     out.put_slice(b",\"completion_tokens\":");

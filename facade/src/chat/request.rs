@@ -16,7 +16,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use crate::{
     error::Error,
     json::{
-        object::{List, One, Whole, object},
+        object::{List, Object, One, Whole, object},
         raw::{self, DEPTH_MAX, Fault},
         value::{Flag, Integer, Json, Number, OrDefault, TOO_DEEP, Text},
     },
@@ -219,7 +219,7 @@ impl<'de> Visitor<'de> for ContentSeed {
     }
 }
 
-struct Stop;
+pub(crate) struct Stop;
 
 impl<'de> DeserializeSeed<'de> for Stop {
     type Value = Option<StopSequences>;
@@ -281,7 +281,7 @@ impl<'de> Visitor<'de> for Texts {
 }
 
 /// Metadata: an object whose values are strings.
-struct Pairs;
+pub(crate) struct Pairs;
 
 impl<'de> DeserializeSeed<'de> for Pairs {
     type Value = Option<Metadata>;
@@ -313,24 +313,30 @@ impl<'de> Visitor<'de> for Pairs {
     }
 }
 
+/// Reads a conversation.
+///
+/// # Errors
+/// As [`read_as`].
+pub(crate) fn read(body: &[u8]) -> Result<GenerateRequest, Error> {
+    read_as(body)
+}
+
 /// Reads a request.
 ///
 /// # Errors
 /// [`Error::Malformed`] if the body is not JSON, [`Error::Invalid`] with the path of the field if it is JSON of
 /// another shape, [`Error::TooMany`] if it has too many parts. None quotes a value of the body.
-pub(crate) fn read(body: &[u8]) -> Result<GenerateRequest, Error> {
+pub(crate) fn read_as<T: Object>(body: &[u8]) -> Result<T, Error> {
     if body.len() > SMALL_BYTES && raw::nodes(body) > NODES_MAX {
         return Err(Error::TooMany(NODES_MAX));
     }
     let mut json = serde_json::Deserializer::from_slice(body);
-    let request = Whole::<GenerateRequest>::new()
-        .deserialize(&mut json)
-        .and_then(|request| json.end().map(|()| request));
+    let request = Whole::<T>::new().deserialize(&mut json).and_then(|request| json.end().map(|()| request));
     // The quick way does not track where it is; only what failed is read again, slowly.
-    request.map_err(|_| explain(body))
+    request.map_err(|_| explain::<T>(body))
 }
 
-fn explain(body: &[u8]) -> Error {
+fn explain<T: Object>(body: &[u8]) -> Error {
     let text = match std::str::from_utf8(body) {
         Ok(text) => text,
         Err(error) => {
@@ -349,7 +355,7 @@ fn explain(body: &[u8]) -> Error {
     let mut json = serde_json::Deserializer::from_str(text);
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
-    let Err(error) = Whole::<GenerateRequest>::new().deserialize(tracked) else {
+    let Err(error) = Whole::<T>::new().deserialize(tracked) else {
         return Error::Malformed("the body is not one JSON object".to_owned());
     };
     let message = error.to_string();

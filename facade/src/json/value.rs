@@ -42,6 +42,8 @@ impl Json {
     pub(crate) const OBJECT: Json = Json { first: b"{", what: "an object" };
     /// An array.
     pub(crate) const ARRAY: Json = Json { first: b"[", what: "an array" };
+    /// A string or an array.
+    pub(crate) const STRING_OR_ARRAY: Json = Json { first: b"\"[", what: "a string or an array" };
     /// A string or an object.
     pub(crate) const STRING_OR_OBJECT: Json = Json { first: b"\"{", what: "a string or an object" };
 }

@@ -6,8 +6,8 @@ mod calls;
 use penstock_proto::{
     Reason,
     inference::v1::{
-        Choice, Delta, Extension, GenerateChunk, GenerateRequest, Message, Usage, generate_request::Input,
-        message::Content,
+        Choice, Delta, Extension, GenerateChunk, GenerateRequest, Message, Prompt, Usage,
+        generate_request::Input, message::Content, prompt::Kind,
     },
 };
 
@@ -32,6 +32,8 @@ pub(crate) struct Answer {
     /// The id and time are settled: a chunk was given out.
     identified: bool,
     stream: bool,
+    /// It continues a text: nobody speaks, so there are no roles.
+    continues: bool,
     choices: Vec<State>,
     usage: Option<(Usage, Vec<Extension>)>,
     prompt_bytes: usize,
@@ -57,6 +59,7 @@ impl Answer {
             model: request.model.clone(),
             identified: false,
             stream: request.stream,
+            continues: matches!(request.input, Some(Input::Text(_))),
             choices: Vec::new(),
             usage: None,
             prompt_bytes: prompt_bytes(request),
@@ -136,11 +139,7 @@ impl Answer {
         if std::mem::replace(&mut self.identified, true) {
             return;
         }
-        if (1..=ID_MAX_BYTES).contains(&chunk.id.len()) && !chunk.id.contains(char::is_control) {
-            self.id.clone_from(&chunk.id);
-        } else {
-            self.id = format!("chatcmpl-{}", uuid::Uuid::now_v7().simple());
-        }
+        self.id = sane_id(chunk.id.clone(), if self.continues { "cmpl" } else { "chatcmpl" });
         if chunk.created.abs_diff(self.created) <= CLOCK_SKEW_SECONDS.unsigned_abs() {
             self.created = chunk.created;
         }
@@ -157,7 +156,7 @@ impl Answer {
         let Some(state) = self.choices.get_mut(index) else { return Ok(()) };
         state.seen = true;
         let delta = choice.delta.get_or_insert_with(Delta::default);
-        if state.has_role {
+        if state.has_role || self.continues {
             delta.role = None;
         } else {
             delta.role.get_or_insert_with(|| "assistant".to_owned());
@@ -191,6 +190,15 @@ impl Answer {
     }
 }
 
+/// An engine's own id if it is sane, else one of ours of this kind.
+pub(crate) fn sane_id(id: String, kind: &str) -> String {
+    if (1..=ID_MAX_BYTES).contains(&id.len()) && !id.contains(char::is_control) {
+        id
+    } else {
+        format!("{kind}-{}", uuid::Uuid::now_v7().simple())
+    }
+}
+
 /// Usage as an engine gave it, with nothing negative in it (D10).
 fn sane(usage: Usage) -> Usage {
     let (prompt_tokens, completion_tokens) = (usage.prompt_tokens.max(0), usage.completion_tokens.max(0));
@@ -220,7 +228,8 @@ fn text_bytes(delta: &Delta) -> usize {
 fn prompt_bytes(request: &GenerateRequest) -> usize {
     let messages = match &request.input {
         Some(Input::Chat(chat)) => chat.messages.as_slice(),
-        Some(Input::Text(_)) | None => &[],
+        Some(Input::Text(text)) => return text.prompt.as_ref().map_or(0, bytes_of_prompt),
+        None => return 0,
     };
     let text = |message: &Message| match &message.content {
         Some(Content::Text(text)) => text.len(),
@@ -230,6 +239,19 @@ fn prompt_bytes(request: &GenerateRequest) -> usize {
         None => 0,
     };
     messages.iter().map(text).sum()
+}
+
+/// Bytes of a prompt; what comes as tokens is counted as the bytes that so many tokens have.
+fn bytes_of_prompt(prompt: &Prompt) -> usize {
+    match &prompt.kind {
+        Some(Kind::Text(text)) => text.len(),
+        Some(Kind::Texts(list)) => list.values.iter().map(String::len).sum(),
+        Some(Kind::Tokens(list)) => list.values.len() * BYTES_PER_TOKEN,
+        Some(Kind::TokenLists(lists)) => {
+            lists.values.iter().map(|list| list.values.len() * BYTES_PER_TOKEN).sum()
+        }
+        None => 0,
+    }
 }
 
 #[cfg(test)]

@@ -132,6 +132,9 @@ fn limits(section: &mut Section) -> Limits {
         frame_max_bytes: bytes(section.bytes("frame_max_bytes", 1 << 20, 1 << 10..=256 << 20)),
         // As large as the largest request that the facade takes; at most half of a gRPC message.
         answer_max_bytes: bytes(section.bytes("answer_max_bytes", 32 << 20, 1 << 10..=64 << 20)),
+        // So many vectors of 4096 numbers, 22 bytes each at most, are 23 MB: they fit into the default above.
+        // At most as many as OpenAI takes.
+        embedding_batch_max: bytes(section.integer("embedding_batch_max", 256, 1..=2048)),
     }
 }
 

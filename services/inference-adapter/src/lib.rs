@@ -19,6 +19,7 @@ mod json;
 mod metrics;
 mod service;
 mod upstream;
+mod vectors;
 
 use penstock_chassis::{Chassis, MESSAGE_MAX_BYTES};
 use penstock_proto::{

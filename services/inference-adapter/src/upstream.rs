@@ -26,6 +26,7 @@ use penstock_proto::{
     Reason,
     inference::v1::{
         EmbedRequest, EmbedResponse, GenerateRequest, GenerateResponse, ModerateRequest, ModerateResponse,
+        generate_request::Input,
     },
     metadata::REQUEST_ID,
 };
@@ -37,6 +38,7 @@ use crate::{
     answer::Answer,
     engine::{AnswerStream, Ask, Dialect, Engine, Reader as _, Target, url},
     error::{Error, Fault},
+    vectors::{append, check_dimensions, check_size, parts},
 };
 
 /// Bytes of an error's body that are read to classify it: more is no error message.
@@ -45,6 +47,8 @@ const ERROR_MAX_BYTES: usize = 64 << 10;
 const ERROR_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a check's or a listing's answer: thousands of models fit.
 const LISTING_MAX_BYTES: usize = 4 << 20;
+/// Larger vectors are read off the threads that serve streams: reading this much takes some milliseconds.
+const INLINE_MAX_BYTES: usize = 512 << 10;
 /// Connections to an engine that are kept for later.
 const POOL_MAX_IDLE: usize = 256;
 /// An idle connection is given up before the engine does: uvicorn, under vLLM and most others, closes after
@@ -66,6 +70,8 @@ pub(crate) struct Limits {
     pub(crate) frame_max_bytes: usize,
     /// An answer that is not streamed.
     pub(crate) answer_max_bytes: usize,
+    /// Texts of one request for vectors.
+    pub(crate) embedding_batch_max: usize,
 }
 
 /// The HTTP client of all engines, with the limits. Cheap to clone.
@@ -113,7 +119,7 @@ impl Http {
             if response.status() == StatusCode::OK {
                 return collect(response.into_body(), LISTING_MAX_BYTES).await;
             }
-            Err(refusal(response).await)
+            Err(refusal(response, false).await)
         };
         timeout(at_most, fetch).await.unwrap_or_else(|_| Err(silent()))
     }
@@ -147,7 +153,9 @@ impl<D: Dialect> Upstream<D> {
         let limits = self.http.limits;
         let patience = if request.stream { limits.first_token_timeout } else { limits.answer_timeout };
         let deadline = Instant::now() + patience;
-        let asked = timeout_at(deadline, self.ask(request.stream, ask, context)).await;
+        // Every engine has conversations, not every one continues texts.
+        let optional = matches!(request.input, Some(Input::Text(_)));
+        let asked = timeout_at(deadline, self.ask(request.stream, optional, ask, context)).await;
         let response = asked.unwrap_or_else(|_| Err(silent())).map_err(|fault| self.fault(fault))?;
         let answer = Answer::new(request, unix_now());
         match kind_of::<D>(&response, request.stream).map_err(|fault| self.fault(fault))? {
@@ -168,7 +176,7 @@ impl<D: Dialect> Upstream<D> {
     async fn whole(&self, ask: Ask, context: &CallContext) -> Result<Bytes, Fault> {
         let limits = self.http.limits;
         let exchange = async {
-            let response = self.ask(false, ask, context).await?;
+            let response = self.ask(false, true, ask, context).await?;
             match kind_of::<D>(&response, false)? {
                 Shape::Stream => {
                     Err(Fault::bad_answer("the engine's answer is of an unexpected content type"))
@@ -179,8 +187,52 @@ impl<D: Dialect> Upstream<D> {
         timeout(limits.answer_timeout, exchange).await.unwrap_or_else(|_| Err(silent()))
     }
 
-    /// Sends the request; returns a head that says 200.
-    async fn ask(&self, stream: bool, ask: Ask, context: &CallContext) -> Result<Response<Body>, Fault> {
+    /// The vectors of texts that are few enough for the engine.
+    async fn vectors(&self, request: &EmbedRequest, context: &CallContext) -> Result<EmbedResponse, Error> {
+        let body = self.whole(D::embed(request, &self.target)?, context).await;
+        let body = body.map_err(|fault| self.fault(fault))?;
+        let answer = if body.len() <= INLINE_MAX_BYTES {
+            D::embedded(&body, request)
+        } else {
+            let request = request.clone();
+            // Not a task: it is waited for, and ends by itself.
+            let reading = tokio::task::spawn_blocking(move || D::embedded(&body, &request));
+            let broken = Fault::new(Reason::Internal, "the engine's answer could not be read");
+            reading.await.unwrap_or(Err(broken))
+        };
+        let answer = answer.map_err(|fault| self.fault(fault))?;
+        check_dimensions(request, &answer)?;
+        Ok(answer)
+    }
+
+    /// The vectors of all texts: part after part, so that one caller takes one place on the engine.
+    async fn all_vectors(
+        &self,
+        request: &EmbedRequest,
+        context: &CallContext,
+    ) -> Result<EmbedResponse, Error> {
+        let parts = parts(request, self.http.limits.embedding_batch_max);
+        if parts.is_empty() {
+            let answer = self.vectors(request, context).await?;
+            check_size(&answer).map_err(|fault| self.fault(fault))?;
+            return Ok(answer);
+        }
+        let mut whole = None;
+        for part in parts {
+            let answer = self.vectors(&part, context).await?;
+            append(&mut whole, answer).map_err(|fault| self.fault(fault))?;
+        }
+        Ok(whole.unwrap_or_default())
+    }
+
+    /// Sends the request; returns a head that says 200. `optional`: the engine need not have the path.
+    async fn ask(
+        &self,
+        stream: bool,
+        optional: bool,
+        ask: Ask,
+        context: &CallContext,
+    ) -> Result<Response<Body>, Fault> {
         let mut request = self
             .http
             .client
@@ -201,7 +253,7 @@ impl<D: Dialect> Upstream<D> {
         if response.status() == StatusCode::OK {
             return Ok(response);
         }
-        Err(refusal(response).await)
+        Err(refusal(response, optional).await)
     }
 }
 
@@ -219,11 +271,7 @@ impl<D: Dialect> Engine for Upstream<D> {
         request: &'a EmbedRequest,
         context: &'a CallContext,
     ) -> BoxFuture<'a, Result<EmbedResponse, Error>> {
-        async move {
-            let body = self.whole(D::embed(request, &self.target)?, context).await;
-            body.and_then(|body| D::embedded(&body, request)).map_err(|fault| self.fault(fault))
-        }
-        .boxed()
+        self.all_vectors(request, context).boxed()
     }
 
     fn moderate<'a>(
@@ -324,13 +372,19 @@ fn next_data(body: &mut Body, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes,
     }
 }
 
-/// What a head that is not 200 means.
-async fn refusal(response: Response<Body>) -> Fault {
+/// What a head that is not 200 means. `optional`: the engine need not have the path.
+async fn refusal(response: Response<Body>, optional: bool) -> Fault {
     let status = response.status();
     let retry_after = response.headers().get(RETRY_AFTER).cloned();
     // Without its body an error is still known by its status.
     let body = timeout(ERROR_TIMEOUT, collect(response.into_body(), ERROR_MAX_BYTES)).await;
     let body = body.ok().and_then(Result::ok).unwrap_or_default();
+    if optional && status::no_such_path(status.as_u16(), &body) {
+        return Fault::new(
+            Reason::NotOffered,
+            "its engine answers no such requests, name a model whose engine does",
+        );
+    }
     let retry_after = retry_after.as_ref().and_then(|value| value.to_str().ok());
     status::fault(status.as_u16(), retry_after, &body, SystemTime::now())
 }

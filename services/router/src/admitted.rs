@@ -19,6 +19,7 @@ use crate::{
     cache_policy::Plan,
     merge::replay,
     registry::Candidate,
+    whole::Whole,
 };
 
 /// When to come back after a 503 that says nothing better.
@@ -63,7 +64,7 @@ impl Admitted {
             return Err(self.refuse(Error::new(Reason::NotCached, "the answer is not in the cache"), 0));
         }
         match attempts::begin(adapter, &self.context, request, candidates, attempts).await {
-            Ok(Begun { candidate, held_back, rest, failures }) => {
+            Ok(Begun { candidate, answer: (held_back, rest), failures }) => {
                 if let Some(account) = self.record.account() {
                     account.deployment = candidate.deployment;
                     account.fallbacks = failures;
@@ -77,6 +78,45 @@ impl Admitted {
         }
     }
 
+    /// The answer of the first candidate that gives one, where it comes in one piece.
+    pub(crate) async fn ask_whole<R: Whole>(
+        mut self,
+        adapter: &InferenceClient<Channel>,
+        request: R,
+        candidates: Vec<Candidate>,
+        attempts: usize,
+    ) -> Result<Response<R::Answer>, Status> {
+        if self.plan.only_if_cached {
+            let message = "answers of this kind are not in the cache";
+            return Err(self.refuse(Error::new(Reason::NotCached, message), 0));
+        }
+        let begun = attempts::begin(adapter, &self.context, request, candidates, attempts).await;
+        let Begun { candidate, answer, failures } = match begun {
+            Ok(begun) => begun,
+            Err((error, failures)) => return Err(self.refuse(error, failures)),
+        };
+        if let Some(account) = self.record.account() {
+            account.deployment = candidate.deployment;
+            account.fallbacks = failures;
+            account.usage = R::usage(&answer).cloned();
+            account.outcome = Some(Ok(()));
+            account.first_content();
+        }
+        let mut response = Response::new(answer);
+        self.tell(response.metadata_mut(), &candidate.model, failures, BYPASS);
+        Ok(response)
+    }
+
+    /// Puts into an answer's metadata where it comes from, and what the limits are.
+    fn tell(&self, head: &mut MetadataMap, model: &str, fallbacks: usize, cache: &str) {
+        insert(head, metadata::MODEL, model);
+        if fallbacks > 0 {
+            insert(head, metadata::FALLBACKS, &fallbacks.to_string());
+        }
+        insert(head, metadata::CACHE, cache);
+        insert_limits(head, &self.limits);
+    }
+
     fn answer(
         self,
         held_back: Vec<GenerateResponse>,
@@ -87,14 +127,10 @@ impl Admitted {
         cache: &str,
     ) -> Response<Answer> {
         let hide_usage = self.stream && !self.include_usage;
+        let mut head = MetadataMap::new();
+        self.tell(&mut head, model, fallbacks, cache);
         let mut response = Response::new(Answer::new(held_back, rest, hide_usage, keep, self.record));
-        let head = response.metadata_mut();
-        insert(head, metadata::MODEL, model);
-        if fallbacks > 0 {
-            insert(head, metadata::FALLBACKS, &fallbacks.to_string());
-        }
-        insert(head, metadata::CACHE, cache);
-        insert_limits(head, &self.limits);
+        *response.metadata_mut() = head;
         response
     }
 

@@ -7,37 +7,52 @@ use penstock_proto::{
     inference::v1::{Choice, GenerateRequest, GenerateResponse, inference_client::InferenceClient},
     metadata::DEPLOYMENT,
 };
-use tonic::{Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
 use crate::registry::Candidate;
 
 /// Most messages held back before the first content: roles and empty deltas, a handful in practice.
 const HELD_BACK_MAX: usize = 64;
 
+/// What deployments are asked.
+pub(crate) trait Ask: Clone + Default + Send {
+    /// The answer at its commit point.
+    type Answer: Send;
+
+    /// Puts it to the adapter, under the name that the answer is to carry.
+    fn ask(
+        self,
+        adapter: InferenceClient<Channel>,
+        context: &CallContext,
+        candidate: &Candidate,
+    ) -> impl Future<Output = Result<Self::Answer, Status>> + Send;
+}
+
 /// An answer at its commit point.
 #[derive(Debug)]
-pub(crate) struct Begun {
+pub(crate) struct Begun<A> {
     /// Who gives it.
     pub(crate) candidate: Candidate,
-    /// What came up to the first content.
-    pub(crate) held_back: Vec<GenerateResponse>,
-    /// What is still to come.
-    pub(crate) rest: Streaming<GenerateResponse>,
+    /// The answer.
+    pub(crate) answer: A,
     /// How many failed before it.
     pub(crate) failures: usize,
 }
+
+/// A streamed answer at its commit point: what came up to the first content, and what is still to come.
+pub(crate) type Stream = (Vec<GenerateResponse>, Streaming<GenerateResponse>);
 
 /// Asks the candidates in turn.
 ///
 /// # Errors
 /// That of the last candidate asked, and how many failed.
-pub(crate) async fn begin(
+pub(crate) async fn begin<R: Ask>(
     adapter: &InferenceClient<Channel>,
     context: &CallContext,
-    mut request: GenerateRequest,
+    mut request: R,
     mut candidates: Vec<Candidate>,
     attempts: usize,
-) -> Result<Begun, (Error, usize)> {
+) -> Result<Begun<R::Answer>, (Error, usize)> {
     let mut failures = 0;
     let mut last = Error::new(Reason::ModelUnavailable, "no deployment of the model is available");
     candidates.truncate(attempts);
@@ -49,8 +64,8 @@ pub(crate) async fn begin(
         }
         // The last attempt takes the request: most requests have but one, and a prompt may be large.
         let message = if index + 1 == most { std::mem::take(&mut request) } else { request.clone() };
-        match ask(adapter, context, message, &candidate).await {
-            Ok((held_back, rest)) => return Ok(Begun { candidate, held_back, rest, failures }),
+        match message.ask(adapter.clone(), context, &candidate).await {
+            Ok(answer) => return Ok(Begun { candidate, answer, failures }),
             Err(status) => {
                 last = Error::from(&status);
                 let deployment = candidate.deployment.as_str();
@@ -65,29 +80,42 @@ pub(crate) async fn begin(
     Err((last, failures))
 }
 
-async fn ask(
-    adapter: &InferenceClient<Channel>,
+impl Ask for GenerateRequest {
+    type Answer = Stream;
+
+    async fn ask(
+        mut self,
+        mut adapter: InferenceClient<Channel>,
+        context: &CallContext,
+        candidate: &Candidate,
+    ) -> Result<Stream, Status> {
+        self.model = candidate.model.to_string();
+        let mut answer = adapter.generate(addressed(self, context, candidate)?).await?.into_inner();
+        let mut held_back = Vec::new();
+        while held_back.len() < HELD_BACK_MAX {
+            let Some(message) = answer.message().await? else { break };
+            let commits = message.chunks.iter().flat_map(|chunk| &chunk.choices).any(has_content);
+            held_back.push(message);
+            if commits {
+                break;
+            }
+        }
+        Ok((held_back, answer))
+    }
+}
+
+/// `message` as a call that a candidate is to answer.
+pub(crate) fn addressed<T>(
+    message: T,
     context: &CallContext,
-    mut message: GenerateRequest,
     candidate: &Candidate,
-) -> Result<(Vec<GenerateResponse>, Streaming<GenerateResponse>), Status> {
-    message.model = candidate.model.to_string();
+) -> Result<Request<T>, Status> {
     let mut request = context.request(message);
     let deployment = candidate.deployment.parse().map_err(|_| {
         Status::from(Error::new(Reason::Internal, "the deployment's id cannot be sent as metadata"))
     })?;
     request.metadata_mut().insert(DEPLOYMENT, deployment);
-    let mut answer = adapter.clone().generate(request).await?.into_inner();
-    let mut held_back = Vec::new();
-    while held_back.len() < HELD_BACK_MAX {
-        let Some(message) = answer.message().await? else { break };
-        let commits = message.chunks.iter().flat_map(|chunk| &chunk.choices).any(has_content);
-        held_back.push(message);
-        if commits {
-            break;
-        }
-    }
-    Ok((held_back, answer))
+    Ok(request)
 }
 
 /// Whether a caller has something of the answer in hand once it has this.

@@ -55,6 +55,12 @@ impl Directives {
         Some(directives)
     }
 
+    /// For answers that are never kept: nothing is looked up or stored, and a caller that takes nothing else is
+    /// told so.
+    pub(crate) fn without_cache(self) -> Plan {
+        Plan { look_up: false, store: false, only_if_cached: self.only_if_cached, max_age: None }
+    }
+
     /// `max-age` says that the caller takes an answer that was given before: it opts in whatever the request.
     pub(crate) fn plan(self, mode: CacheMode, request: &GenerateRequest) -> Plan {
         let deterministic = request.temperature == Some(0.0) || request.seed.is_some();

@@ -55,6 +55,7 @@ fn read(report: WatchResponse) -> Vec<Deployment> {
         id: deployment.id,
         engine: deployment.engine,
         model: deployment.model,
+        judges: deployment.capabilities.and_then(|can| can.moderations) == Some(true),
     });
     deployments.collect()
 }

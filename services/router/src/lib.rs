@@ -13,6 +13,7 @@ mod merge;
 mod principals;
 mod registry;
 mod service;
+mod whole;
 
 pub use config::{CacheMode, Config, Endpoints, LimiterFailure};
 

@@ -126,8 +126,11 @@ pub(crate) fn replay(answer: &GenerateChunk, stream: bool, include_usage: bool) 
         let delta = choice.delta.clone().unwrap_or_default();
         let role = Delta { role: delta.role.clone(), content: Some(String::new()), ..Delta::default() };
         let of = |delta, finish_reason| Choice { delta: Some(delta), finish_reason, ..choice.clone() };
-        let first = Choice { logprobs_json: None, extensions: Vec::new(), ..of(role, None) };
-        chunks.push(chunk(vec![first]));
+        // A text that is continued has no roles.
+        if delta.role.is_some() {
+            let first = Choice { logprobs_json: None, extensions: Vec::new(), ..of(role, None) };
+            chunks.push(chunk(vec![first]));
+        }
         chunks.push(chunk(vec![of(Delta { role: None, ..delta }, None)]));
         let last = of(Delta::default(), choice.finish_reason.clone());
         chunks.push(chunk(vec![Choice { logprobs_json: None, extensions: Vec::new(), ..last }]));
@@ -218,6 +221,23 @@ mod tests {
         assert!(merged(&[extended]).is_some(), "a single chunk loses nothing");
         let large = piece(0, &"x".repeat(ANSWER_MAX_BYTES), Some("stop"));
         assert_eq!(merged(&[large]), None);
+    }
+
+    #[test]
+    fn a_replay_of_a_continued_text_begins_with_the_text() {
+        let answer =
+            merged(&[piece(0, "a", None), piece(1, "b", Some("stop")), piece(0, "A", Some("length"))]);
+        let messages = replay(&answer.unwrap(), true, false);
+        let pieces: Vec<_> = messages[0]
+            .chunks
+            .iter()
+            .flat_map(|chunk| &chunk.choices)
+            .map(|c| (c.index, c.delta.clone().unwrap().content, c.finish_reason.as_deref()))
+            .collect();
+        let said = |text: &str| Some(text.to_owned());
+        let expected =
+            [(0, said("aA"), None), (0, None, Some("length")), (1, said("b"), None), (1, None, Some("stop"))];
+        assert_eq!(pieces, expected);
     }
 
     proptest! {

@@ -15,6 +15,8 @@ pub(crate) struct Deployment {
     pub(crate) engine: String,
     pub(crate) model: String,
     pub(crate) down: bool,
+    /// It is said to answer moderations.
+    pub(crate) judges: bool,
 }
 
 /// A model and where it runs.
@@ -23,6 +25,8 @@ pub(crate) struct Model {
     pub(crate) name: Arc<str>,
     pub(crate) aliases: Vec<String>,
     pub(crate) owned_by: String,
+    /// One of its deployments is said to answer moderations.
+    pub(crate) judges: bool,
     targets: Vec<Target>,
     fallbacks: Vec<String>,
 }
@@ -48,11 +52,14 @@ impl Registry {
             down: reported.iter().map(|deployment| (deployment.id.clone(), deployment.down)).collect(),
             ..Self::default()
         };
+        let judging: Vec<&str> =
+            reported.iter().filter(|one| one.judges).map(|one| one.id.as_str()).collect();
         for config in configured {
             registry.add(Model {
                 name: config.name.as_str().into(),
                 aliases: config.aliases.clone(),
                 owned_by: "penstock".to_owned(),
+                judges: config.deployments.iter().any(|target| judging.contains(&target.id.as_str())),
                 targets: config.deployments.clone(),
                 fallbacks: config.fallbacks.clone(),
             });
@@ -74,17 +81,16 @@ impl Registry {
         for deployment in reported {
             let name: Arc<str> = deployment.model.as_str().into();
             let target = Target { id: deployment.id.clone(), weight: 1.0, priority: 1 };
-            self.models
-                .entry(Arc::clone(&name))
-                .or_insert_with(|| Model {
-                    name,
-                    aliases: Vec::new(),
-                    owned_by: deployment.engine.clone(),
-                    targets: Vec::new(),
-                    fallbacks: Vec::new(),
-                })
-                .targets
-                .push(target);
+            let model = self.models.entry(Arc::clone(&name)).or_insert_with(|| Model {
+                name,
+                aliases: Vec::new(),
+                owned_by: deployment.engine.clone(),
+                judges: false,
+                targets: Vec::new(),
+                fallbacks: Vec::new(),
+            });
+            model.judges |= deployment.judges;
+            model.targets.push(target);
         }
     }
 
@@ -157,7 +163,13 @@ mod tests {
     }
 
     fn reported(id: &str, down: bool) -> Deployment {
-        Deployment { id: id.into(), engine: "openai".into(), model: format!("{id}-model"), down }
+        Deployment {
+            id: id.into(),
+            engine: "openai".into(),
+            model: format!("{id}-model"),
+            down,
+            judges: false,
+        }
     }
 
     fn order(registry: &Registry, name: &str, allowed: impl Fn(&Model) -> bool) -> Vec<String> {
@@ -195,6 +207,23 @@ mod tests {
         ];
         let registry = Registry::new(&models, &[reported("down", true)]);
         assert_eq!(order(&registry, "m", |_| true), ["first", "later", "down", "fallback"]);
+    }
+
+    #[test]
+    fn a_model_judges_if_one_of_its_deployments_does() {
+        let judging = |id: &str, judges| Deployment { judges, ..reported(id, false) };
+        let models = [
+            model("chat", vec![target("a", 1.0, 1)], &[]),
+            model("judge", vec![target("a", 1.0, 1), target("b", 1.0, 1)], &[]),
+        ];
+        let deployments = [judging("a", false), judging("b", true)];
+        for (registry, judge) in
+            [(Registry::new(&models, &deployments), "judge"), (Registry::new(&[], &deployments), "b-model")]
+        {
+            let judges: Vec<_> =
+                registry.models().filter(|model| model.judges).map(|model| model.name.to_string()).collect();
+            assert_eq!(judges, [judge]);
+        }
     }
 
     /// B7: a fallback never widens rights.

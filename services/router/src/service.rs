@@ -1,5 +1,7 @@
 //! The `Inference` service with policy: authenticate → authorise → validate → reserve ∥ look up → ask.
 
+mod whole;
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -14,8 +16,8 @@ use penstock_proto::{
     fingerprint::fingerprint,
     inference::v1::{
         EmbedRequest, EmbedResponse, GenerateRequest, ListModelsRequest, ListModelsResponse,
-        Model as ModelMessage, ModerateRequest, ModerateResponse, inference_client::InferenceClient,
-        inference_server::Inference,
+        Model as ModelMessage, ModerateRequest, ModerateResponse, generate_request::Input,
+        inference_client::InferenceClient, inference_server::Inference,
     },
     metadata,
     ratelimit::v1::{ReserveRequest, ReserveResponse, Subject, rate_limiter_client::RateLimiterClient},
@@ -27,7 +29,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
     Channels,
-    accounting::{Account, Accounting, BYPASS, BYTES_PER_TOKEN, MISS},
+    accounting::{Account, Accounting, BYPASS, BYTES_PER_TOKEN, MISS, Record},
     admitted::Admitted,
     answer::Answer,
     cache_policy::{Directives, Plan},
@@ -35,6 +37,7 @@ use crate::{
     deployments,
     principals::{Principals, may_use},
     registry::{Candidate, Model, Registry},
+    whole::{texts_of, tokens_of},
 };
 
 /// Scope of a key that may call models.
@@ -144,17 +147,8 @@ impl Router {
             started,
             first_content_after: None,
         });
-        let reserve = async {
-            let tokens = prompt_tokens.saturating_add(answer_tokens);
-            let reserved = self.reserve(&context, &principal, &model, tokens).await;
-            // At once: the caller may leave while the cache is still being asked.
-            match (&reserved, record.account()) {
-                (Ok(reserved), Some(account)) => account.reservation.clone_from(&reserved.reservation_id),
-                (Err(status), Some(account)) => account.outcome = Some(Err(Error::from(status).reason)),
-                _ => {}
-            }
-            reserved
-        };
+        let tokens = prompt_tokens.saturating_add(answer_tokens);
+        let reserve = self.reserve_for(&mut record, &context, &principal, &model, tokens);
         let (reserved, found) = tokio::join!(reserve, self.look_up(&context, key.as_ref(), &plan));
         let limits = reserved?.limits;
         let options = request.stream_options.as_ref();
@@ -167,6 +161,25 @@ impl Router {
             }
             _ => admitted.ask(&self.adapter, request, candidates, self.config.attempts).await,
         }
+    }
+
+    /// Takes the request's share out of every limit that applies, and notes it in the record.
+    async fn reserve_for(
+        &self,
+        record: &mut Record,
+        context: &CallContext,
+        principal: &Principal,
+        model: &str,
+        tokens: u64,
+    ) -> Result<ReserveResponse, Status> {
+        let reserved = self.reserve(context, principal, model, tokens).await;
+        // At once: the caller may leave while the cache is still being asked.
+        match (&reserved, record.account()) {
+            (Ok(reserved), Some(account)) => account.reservation.clone_from(&reserved.reservation_id),
+            (Err(status), Some(account)) => account.outcome = Some(Err(Error::from(status).reason)),
+            _ => {}
+        }
+        reserved
     }
 
     /// Takes the request's share out of every limit that applies.
@@ -270,12 +283,27 @@ fn authorised<'a>(registry: &'a Registry, principal: &Principal, asked: &str) ->
 
 /// Tokens to reserve: the prompt by its size, the answers by what they may hold at most.
 fn estimate(request: &GenerateRequest, default_completion_tokens: u64) -> (u64, u64) {
-    let prompt =
-        request.input.as_ref().map_or(0, |input| input.encoded_len()).div_ceil(BYTES_PER_TOKEN) as u64;
+    let (prompt, texts, best_of) = match &request.input {
+        Some(Input::Text(text)) => {
+            let (tokens, texts) =
+                text.prompt.as_ref().map_or((0, 1), |prompt| (tokens_of(prompt), texts_of(prompt)));
+            (tokens, texts, text.best_of)
+        }
+        Some(chat @ Input::Chat(_)) => (chat.encoded_len().div_ceil(BYTES_PER_TOKEN) as u64, 1, None),
+        None => (0, 1, None),
+    };
     let most = request.max_completion_tokens.or(request.max_tokens);
     let each = most.and_then(|most| u64::try_from(most).ok()).unwrap_or(default_completion_tokens);
-    let choices = request.n.and_then(|n| u64::try_from(n).ok()).unwrap_or(1);
-    (prompt, each.saturating_mul(choices))
+    // The best of several costs what all of them cost.
+    let choices = request.n.max(best_of).and_then(|n| u64::try_from(n).ok()).unwrap_or(1);
+    (prompt, each.saturating_mul(choices).saturating_mul(texts))
+}
+
+/// Notes in the log that a request was not let in.
+fn refused(context: &CallContext, status: Status) -> Status {
+    let reason = Error::from(&status).reason;
+    tracing::info!(request_id = context.request_id(), reason = reason.as_str(), "refused");
+    status
 }
 
 #[tonic::async_trait]
@@ -288,20 +316,19 @@ impl Inference for Router {
         let (caller, _, request) = request.into_parts();
         match self.check(&context, &caller, request).await {
             Ok(checked) => self.answer(context, checked, started).await,
-            Err(status) => {
-                let reason = Error::from(&status).reason;
-                tracing::info!(request_id = context.request_id(), reason = reason.as_str(), "refused");
-                Err(status)
-            }
+            Err(status) => Err(refused(&context, status)),
         }
     }
 
-    async fn embed(&self, _: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
-        Err(Error::new(Reason::Unimplemented, "vectors are not made yet").into())
+    async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
+        self.whole(request).await
     }
 
-    async fn moderate(&self, _: Request<ModerateRequest>) -> Result<Response<ModerateResponse>, Status> {
-        Err(Error::new(Reason::Unimplemented, "nothing is judged yet").into())
+    async fn moderate(
+        &self,
+        request: Request<ModerateRequest>,
+    ) -> Result<Response<ModerateResponse>, Status> {
+        self.whole(request).await
     }
 
     async fn list_models(
@@ -337,7 +364,9 @@ impl Directives {
 
 #[cfg(test)]
 mod tests {
-    use penstock_proto::inference::v1::{ChatInput, Message, generate_request::Input, message::Content};
+    use penstock_proto::inference::v1::{
+        ChatInput, Message, Prompt, TextInput, TextList, message::Content, prompt::Kind,
+    };
 
     use super::*;
 
@@ -357,6 +386,12 @@ mod tests {
         assert_eq!(answer, 256);
         let bounded = GenerateRequest { max_tokens: Some(10), n: Some(3), ..request.clone() };
         assert_eq!(estimate(&bounded, 256).1, 30);
+        let prompt = Prompt { kind: Some(Kind::Texts(TextList { values: vec!["x".repeat(40); 3] })) };
+        let text = TextInput { prompt: Some(prompt), best_of: Some(5), ..TextInput::default() };
+        let continued = GenerateRequest { input: Some(Input::Text(text)), ..bounded };
+        let (prompt, answer) = estimate(&continued, 256);
+        assert!((30..40).contains(&prompt), "{prompt}");
+        assert_eq!(answer, 10 * 5 * 3, "of each prompt five are made");
         let absurd = GenerateRequest { max_completion_tokens: Some(i64::MAX), n: Some(128), ..request };
         assert_eq!(estimate(&absurd, 256).1, u64::MAX);
     }

@@ -2,16 +2,23 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Call, Script, Step};
+use super::{
+    Call, Script, Step,
+    texts::{self, Texts, Vectors},
+};
 
 /// Unix seconds that every scripted answer says it was made at.
 pub const CREATED: i64 = 1_750_000_000;
 
-/// The two ways to speak.
+/// The ways to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     OpenAi,
     Ollama,
+    /// OpenAI's legacy completions.
+    Texts,
+    Embeddings,
+    Moderations,
 }
 
 /// What one answer needs to know of its request.
@@ -23,6 +30,8 @@ pub(super) struct Voice {
     include_usage: bool,
     usage: (u64, u64),
     extra: Option<(String, Value)>,
+    vectors: Vectors,
+    body: Value,
 }
 
 impl Voice {
@@ -36,13 +45,15 @@ impl Voice {
             include_usage: body["stream_options"]["include_usage"].as_bool().unwrap_or(false),
             usage: script.usage,
             extra: script.extra.clone(),
+            vectors: script.vectors,
+            body,
         }
     }
 
     pub(super) fn stream_content_type(&self) -> &'static str {
         match self.dialect {
-            Dialect::OpenAi => "text/event-stream; charset=utf-8",
             Dialect::Ollama => "application/x-ndjson",
+            _ => "text/event-stream; charset=utf-8",
         }
     }
 
@@ -50,12 +61,12 @@ impl Voice {
     pub(super) fn event(&self, step: &Step) -> Option<String> {
         let data = match step {
             Step::Event(text) => text.clone(),
-            Step::Done if self.dialect == Dialect::OpenAi => "[DONE]".to_owned(),
+            Step::Done if self.dialect != Dialect::Ollama => "[DONE]".to_owned(),
             _ => self.chunk(step)?.to_string(),
         };
         Some(match self.dialect {
-            Dialect::OpenAi => format!("data: {data}\n\n"),
             Dialect::Ollama => format!("{data}\n"),
+            _ => format!("data: {data}\n\n"),
         })
     }
 
@@ -63,6 +74,8 @@ impl Voice {
         match self.dialect {
             Dialect::OpenAi => self.openai_chunk(step),
             Dialect::Ollama => self.ollama_line(step),
+            Dialect::Texts => self.text_chunk(step),
+            Dialect::Embeddings | Dialect::Moderations => None,
         }
     }
 
@@ -79,6 +92,24 @@ impl Voice {
         let mut chunk = json!({
             "id": self.id, "object": "chat.completion.chunk", "created": CREATED, "model": self.model,
             "system_fingerprint": "fp_scripted", "choices": choices,
+        });
+        if let Some(usage) = usage {
+            chunk["usage"] = usage;
+        }
+        self.add_extra(&mut chunk);
+        Some(chunk)
+    }
+
+    fn text_chunk(&self, step: &Step) -> Option<Value> {
+        let (choices, usage) = match step {
+            Step::Finish(_) | Step::Text(_) | Step::Delta(_) => (Texts::of(&self.body).pieces(step)?, None),
+            Step::FinishWithUsage(_) => (Texts::of(&self.body).pieces(step)?, Some(self.openai_usage())),
+            Step::Usage if self.include_usage => (json!([]), Some(self.openai_usage())),
+            _ => return None,
+        };
+        let mut chunk = json!({
+            "id": self.id.replace("chatcmpl", "cmpl"), "object": "text_completion", "created": CREATED,
+            "model": self.model, "choices": choices,
         });
         if let Some(usage) = usage {
             chunk["usage"] = usage;
@@ -133,6 +164,13 @@ impl Voice {
             message["content"] = Value::Null;
         }
         let mut answer = match self.dialect {
+            Dialect::Texts => json!({
+                "id": self.id.replace("chatcmpl", "cmpl"), "object": "text_completion", "created": CREATED,
+                "model": self.model, "usage": self.openai_usage(),
+                "choices": Texts::of(&self.body).whole(message["content"].as_str().unwrap_or_default(), finish),
+            }),
+            Dialect::Embeddings => texts::embeddings(&self.body, self.vectors),
+            Dialect::Moderations => texts::moderations(&self.body, &self.id.replace("chatcmpl", "modr")),
             Dialect::OpenAi => json!({
                 "id": self.id, "object": "chat.completion", "created": CREATED, "model": self.model,
                 "system_fingerprint": "fp_scripted", "usage": self.openai_usage(),

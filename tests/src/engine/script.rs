@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::texts::Vectors;
+
 /// One thing to do, in order.
 #[derive(Clone, Debug)]
 pub enum Step {
@@ -69,6 +71,8 @@ pub struct Script {
     pub usage: (u64, u64),
     /// A member that no specification names, put on every chunk or answer.
     pub extra: Option<(String, Value)>,
+    /// How vectors are given.
+    pub vectors: Vectors,
 }
 
 impl Default for Script {
@@ -90,7 +94,14 @@ impl Script {
 
     /// An answer of these steps.
     pub fn steps(steps: impl Into<Vec<Step>>) -> Script {
-        Script { before_head: Vec::new(), head: Head::Ok, steps: steps.into(), usage: (7, 3), extra: None }
+        Script {
+            before_head: Vec::new(),
+            head: Head::Ok,
+            steps: steps.into(),
+            usage: (7, 3),
+            extra: None,
+            vectors: Vectors::default(),
+        }
     }
 
     /// The deltas of `texts`, then `ending` instead of the end.
@@ -140,6 +151,11 @@ impl Script {
     pub fn after(mut self, step: Step) -> Script {
         self.before_head.push(step);
         self
+    }
+
+    /// The default script, with vectors given in this way.
+    pub fn vectors(vectors: Vectors) -> Script {
+        Script { vectors, ..Script::default() }
     }
 
     /// The same script with this head.

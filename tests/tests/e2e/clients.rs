@@ -3,6 +3,7 @@
 
 use penstock_tests::{
     Engine, Mesh, Script, Step, Topology, both, clients,
+    engine::vector_of,
     mesh::{Plan, deployment, model, one_model},
 };
 use serde_json::json;
@@ -30,6 +31,17 @@ both! {
         clients::run("python/openai_chat.py", &mesh, &[]).await;
         // 500 answers may be retried by the SDK; it asked for no retry here.
         assert!(!failing.calls().is_empty());
+    }
+}
+
+both! {
+    async fn the_openai_sdk_continues_embeds_and_moderates(topology: Topology) {
+        let engine = Engine::start().await;
+        let cut = Engine::playing(Script::broken(["Hello"], Step::Cut)).await;
+        let config = [one_model(&engine), deployment("cut", &cut.v1()), model("cut-model", &["cut"], "")];
+        let mesh = Plan::new(topology, &config.concat()).start().await;
+        let vectors = json!([vector_of(&json!("a"), 4), vector_of(&json!("b"), 4)]).to_string();
+        clients::run("python/openai_texts.py", &mesh, &[("EXPECTED_VECTORS", &vectors)]).await;
     }
 }
 

@@ -15,12 +15,6 @@ async fn drive(topology: Topology, script: &str) {
 }
 
 both! {
-    async fn the_openai_sdk_gets_vectors(topology: Topology) {
-        drive(topology, "python/openai_embeddings.py").await;
-    }
-}
-
-both! {
     async fn the_openai_sdk_for_javascript_gets_vectors(topology: Topology) {
         drive(topology, "clients/openai-js/embeddings.mjs").await;
     }

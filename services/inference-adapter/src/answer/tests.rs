@@ -1,5 +1,7 @@
 //! Tests of the answer in the making.
 
+use penstock_proto::inference::v1::TextInput;
+
 use super::*;
 
 fn request(stream: bool) -> GenerateRequest {
@@ -112,4 +114,32 @@ fn c7_what_only_an_extension_says_is_said() {
     let mut thought = piece(0, None, None);
     thought.choices[0].delta.as_mut().unwrap().extensions.push(extension);
     assert!(begun(&mut answer, &mut out, thought));
+}
+
+/// Of a text that is continued nobody speaks: no roles, an id of its own kind, usage all the same.
+#[test]
+fn texts_that_are_continued_have_no_roles() {
+    for stream in [true, false] {
+        let prompt = Prompt { kind: Some(Kind::Text("12345678".into())) };
+        let text = TextInput { prompt: Some(prompt), ..TextInput::default() };
+        let request = GenerateRequest { input: Some(Input::Text(text)), ..request(stream) };
+        let mut answer = Answer::new(&request, 1_000_000_500);
+        let mut out = Vec::new();
+        let anonymous =
+            |index, text, finish| GenerateChunk { id: String::new(), ..piece(index, text, finish) };
+        let mut chunk = anonymous(0, Some("a"), Some("stop"));
+        chunk.choices.extend(anonymous(1, Some("b"), Some("length")).choices);
+        answer.take(chunk, &mut out).and_then(|()| answer.end(&mut out)).unwrap();
+        assert!(out[0].id.starts_with("cmpl-"), "{}", out[0].id);
+        assert!(
+            out.iter().flat_map(|chunk| &chunk.choices).all(|choice| choice
+                .delta
+                .as_ref()
+                .unwrap()
+                .role
+                .is_none())
+        );
+        let usage = out.last().unwrap().usage.as_ref().unwrap();
+        assert_eq!((usage.prompt_tokens, usage.estimated), (2, true));
+    }
 }

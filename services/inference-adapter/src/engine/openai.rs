@@ -1,11 +1,17 @@
 //! The dialect of OpenAI's API, as vLLM, llama.cpp, LM Studio, SGLang and many others speak it.
 
 mod chunk;
+mod judgements;
 pub(super) mod request;
 #[cfg(test)]
 mod tests;
+mod text;
+pub(super) mod vectors;
 
-use penstock_proto::inference::v1::{EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest};
+use penstock_proto::inference::v1::{
+    EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest, ModerateRequest, ModerateResponse,
+    generate_request::Input,
+};
 use serde::Deserialize;
 
 use super::{Ask, Dialect, Frame, Reader, Target};
@@ -27,16 +33,27 @@ impl Dialect for OpenAi {
     const STREAM_TYPE: &'static str = "text/event-stream";
 
     fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error> {
+        if let Some(Input::Text(input)) = &request.input {
+            return Ok(Ask { path: "/completions", body: text::encode(request, input, &target.model)? });
+        }
         let body = request::encode(request, &target.model)?;
         Ok(Ask { path: "/chat/completions", body })
     }
 
-    fn embed(_: &EmbedRequest, _: &Target) -> Result<Ask, Error> {
-        Err(Error::NotOffered("this engine makes no vectors"))
+    fn embed(request: &EmbedRequest, target: &Target) -> Result<Ask, Error> {
+        Ok(Ask { path: "/embeddings", body: vectors::encode(request, &target.model)? })
     }
 
-    fn embedded(_: &[u8], _: &EmbedRequest) -> Result<EmbedResponse, Fault> {
-        Err(Fault::bad_answer("this engine makes no vectors"))
+    fn embedded(body: &[u8], request: &EmbedRequest) -> Result<EmbedResponse, Fault> {
+        vectors::read(body, request)
+    }
+
+    fn moderate(request: &ModerateRequest, target: &Target) -> Result<Ask, Error> {
+        Ok(Ask { path: "/moderations", body: judgements::encode(request, &target.model)? })
+    }
+
+    fn moderated(body: &[u8], request: &ModerateRequest) -> Result<ModerateResponse, Fault> {
+        judgements::read(body, request)
     }
 
     fn models(body: &[u8]) -> Option<Vec<String>> {

@@ -34,6 +34,18 @@ pub(crate) fn fault(status: u16, retry_after: Option<&str>, body: &[u8], now: Sy
     Fault { reason, what: format!("the engine answered with HTTP status {status}").into(), retry_after }
 }
 
+/// Whether an engine says that it does not have the path at all: a 404 that is not about the model, a 405, a 501.
+pub(crate) fn no_such_path(status: u16, body: &[u8]) -> bool {
+    match status {
+        404 => {
+            let words = Words::of(body);
+            !words.code.contains("model") && !words.message.contains("model")
+        }
+        405 | 501 => true,
+        _ => false,
+    }
+}
+
 /// What an error inside an answer with status 200 means; `json` is the value of its member `error`.
 pub(crate) fn engine_error(json: &[u8]) -> Fault {
     let words = Words::of(json);
@@ -95,6 +107,35 @@ impl Words {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As FastAPI, llama.cpp and Ollama say it, and as vLLM, OpenAI and Ollama say that a model is missing.
+    #[test]
+    fn a_path_that_is_missing_is_told_from_a_model_that_is() {
+        for (status, body) in [
+            (404, r#"{"detail":"Not Found"}"#),
+            (404, r#"{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}"#),
+            (404, "404 page not found"),
+            (405, r#"{"detail":"Method Not Allowed"}"#),
+            (
+                501,
+                r#"{"error":{"code":501,"message":"This server does not support embeddings.","type":"not_supported_error"}}"#,
+            ),
+        ] {
+            assert!(no_such_path(status, body.as_bytes()), "{status} {body}");
+        }
+        for (status, body) in [
+            (
+                404,
+                r#"{"error":{"message":"The model `x` does not exist.","type":"NotFoundError","code":404}}"#,
+            ),
+            (404, r#"{"error":{"message":"?","type":"invalid_request_error","code":"model_not_found"}}"#),
+            (404, r#"{"error":"model 'x' not found"}"#),
+            (400, ""),
+            (500, ""),
+        ] {
+            assert!(!no_such_path(status, body.as_bytes()), "{status} {body}");
+        }
+    }
 
     fn reason(status: u16, body: &str) -> Reason {
         fault(status, None, body.as_bytes(), SystemTime::now()).reason

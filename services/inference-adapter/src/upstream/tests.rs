@@ -25,7 +25,7 @@ async fn a_refusal_whose_body_stalls_is_known_by_its_status() {
     for (status, expected) in [(500, Reason::EngineFailed), (429, Reason::EngineOverloaded)] {
         let response =
             Response::builder().status(status).header(RETRY_AFTER, "7").body(Body::wrap(Stalled)).unwrap();
-        let fault = timeout(2 * ERROR_TIMEOUT, refusal(response)).await.unwrap();
+        let fault = timeout(2 * ERROR_TIMEOUT, refusal(response, false)).await.unwrap();
         assert_eq!(fault.reason, expected);
     }
 }

@@ -49,6 +49,10 @@ object!(Chunk(Reading), |reading, map| {
 object!(ChoiceObject(Choice), |choice, map| {
     "index" => choice.index = map.next_value::<Count>()?.0.unwrap_or_default(),
     "delta" | "message" => choice.delta = map.next_value::<Option<DeltaObject>>()?.map(|delta| delta.0),
+    // Of a text that is continued.
+    "text" => if let Some(text) = map.next_value()? {
+        choice.delta.get_or_insert_default().content = Some(text);
+    },
     "finish_reason" => choice.finish_reason = map.next_value()?,
     "logprobs" => choice.logprobs_json = raw(&mut map)?.map(str::to_owned),
 } else |other| extension(&mut choice.extensions, &other, &mut map)?);

@@ -111,7 +111,7 @@ fn messages(object: &mut Object<'_>, request: &GenerateRequest) {
     }
 }
 
-fn sampling(object: &mut Object<'_>, request: &GenerateRequest) {
+pub(super) fn sampling(object: &mut Object<'_>, request: &GenerateRequest) {
     object.optional("temperature", &request.temperature);
     object.optional("top_p", &request.top_p);
     object.optional("n", &request.n);
@@ -145,7 +145,7 @@ fn rare(object: &mut Object<'_>, request: &GenerateRequest) {
     object.raw("function_call", "function_call", request.function_call_json.as_deref());
 }
 
-fn stream_options(writer: &mut Writer, options: Option<&StreamOptions>) {
+pub(super) fn stream_options(writer: &mut Writer, options: Option<&StreamOptions>) {
     writer.object(|object| {
         object.member("include_usage", &true);
         if let Some(options) = options {

@@ -4,8 +4,8 @@ use penstock_proto::{
     Reason,
     inference::v1::{
         ChatInput, ContentPart, ContentParts, Extension, FunctionCall, FunctionTool, ImageUrl, Message,
-        StopSequences, StreamOptions, TextList, Tool, ToolCall, generate_request::Input, message::Content,
-        stop_sequences::Kind,
+        Prompt, StopSequences, StreamOptions, TextInput, TextList, TokenList, Tool, ToolCall,
+        generate_request::Input, message::Content, prompt, stop_sequences::Kind,
     },
 };
 
@@ -177,4 +177,62 @@ fn c6_errors_and_nonsense_are_told_apart() {
     }
     assert!(Chunks.plain(br#"{"choices":[],"error":null}"#).is_ok());
     assert!(matches!(Chunks.frame(b"[DONE]"), Ok(Frame::Done)));
+}
+
+fn continued(kind: prompt::Kind) -> GenerateRequest {
+    let text = TextInput {
+        prompt: Some(Prompt { kind: Some(kind) }),
+        echo: Some(true),
+        suffix: Some("end".into()),
+        best_of: Some(3),
+        logprobs: Some(2),
+    };
+    GenerateRequest {
+        model: "asked".into(),
+        input: Some(Input::Text(text)),
+        stream: true,
+        n: Some(2),
+        max_tokens: Some(0),
+        stop: Some(StopSequences { kind: Some(Kind::Text("x".into())) }),
+        user: Some("u".into()),
+        store: Some(true),
+        extensions: vec![extension("top_k", "40"), extension("response_format", r#"{"type": "text"}"#)],
+        ..GenerateRequest::default()
+    }
+}
+
+#[test]
+fn a_request_to_continue_a_text_is_written_whole() {
+    let ask = OpenAi::generate(&continued(prompt::Kind::Text("é".into())), &target()).unwrap();
+    assert_eq!(ask.path, "/completions");
+    assert_eq!(
+        String::from_utf8(ask.body).unwrap(),
+        concat!(
+            r#"{"model":"engine/model","prompt":"é","suffix":"end","echo":true,"best_of":3,"logprobs":2,"#,
+            r#""stream":true,"stream_options":{"include_usage":true},"n":2,"max_tokens":0,"stop":"x","user":"u","#,
+            r#""top_k":40,"response_format":{"type": "text"}}"#,
+        )
+    );
+    let tokens = continued(prompt::Kind::Tokens(TokenList { values: vec![1, -2] }));
+    assert!(encode(&tokens).unwrap().contains(r#""prompt":[1,-2],"#));
+}
+
+#[test]
+fn a_text_is_not_asked_for_what_only_conversations_have() {
+    let mut request = continued(prompt::Kind::Text("x".into()));
+    request.tools = vec![Tool::default()];
+    request.logprobs = Some(true);
+    request.extensions.push(extension("Prompt", "1"));
+    assert_eq!(encode(&request).unwrap_err(), ["logprobs", "tools", "Prompt"]);
+}
+
+#[test]
+fn a_continued_text_is_read_as_content() {
+    let json = r#"{"id":"cmpl-1","object":"text_completion","created":5,"choices":[
+        {"index":3,"text":"","logprobs":{"tokens":["a"],"text_offset":[0]},"finish_reason":"length","stop_reason":null}]}"#;
+    let chunk = Chunks.plain(json.as_bytes()).unwrap();
+    let choice = &chunk.choices[0];
+    assert_eq!(choice.delta.as_ref().unwrap().content.as_deref(), Some(""));
+    assert_eq!(choice.logprobs_json.as_deref(), Some(r#"{"tokens":["a"],"text_offset":[0]}"#));
+    assert_eq!((choice.index, choice.finish_reason.as_deref()), (3, Some("length")));
 }
