@@ -9,6 +9,8 @@ mod config;
 mod edge;
 mod embeddings;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod head;
 mod health;
 mod json;

@@ -43,9 +43,12 @@ pub struct Engine {
     accept: JoinHandle<()>,
 }
 
+/// The script for a request that has none of its own.
+type Choose = Arc<dyn Fn(&Value) -> Script + Send + Sync>;
+
 struct Shared {
     next: Mutex<VecDeque<Script>>,
-    default: Mutex<Script>,
+    default: Mutex<Choose>,
     models: Mutex<Vec<String>>,
     pages: Mutex<HashMap<String, (u16, Value)>>,
     shown: Mutex<Value>,
@@ -79,7 +82,7 @@ impl Engine {
     fn on(listener: TcpListener) -> Engine {
         let shared = Arc::new(Shared {
             next: Mutex::default(),
-            default: Mutex::default(),
+            default: Mutex::new(Arc::new(|_| Script::default())),
             models: Mutex::new(vec!["engine-model".into()]),
             pages: Mutex::default(),
             shown: Mutex::new(ollama::show()),
@@ -117,7 +120,12 @@ impl Engine {
 
     /// Plays `script` for every request that has no script of its own.
     pub fn always(&self, script: Script) {
-        *self.shared.default.lock().unwrap() = script;
+        self.answering(move |_| script.clone());
+    }
+
+    /// Plays what `choose` says to the body of every request that has no script of its own.
+    pub fn answering(&self, choose: impl Fn(&Value) -> Script + Send + Sync + 'static) {
+        *self.shared.default.lock().unwrap() = Arc::new(choose);
     }
 
     /// Plays `script` for the next request, after those that were given before.
@@ -279,7 +287,9 @@ impl Shared {
         write: &mut OwnedWriteHalf,
     ) -> bool {
         let script = self.next.lock().unwrap().pop_front();
-        let script = script.unwrap_or_else(|| self.default.lock().unwrap().clone());
+        let choose = Arc::clone(&self.default.lock().unwrap());
+        let script =
+            script.unwrap_or_else(|| choose(&serde_json::from_slice(&call.body).unwrap_or_default()));
         let mut number = 0;
         self.calls.send_modify(|calls| {
             calls.push(call.clone());

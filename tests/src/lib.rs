@@ -15,11 +15,14 @@
 
 pub mod bounded;
 pub mod client;
+pub mod clients;
 pub mod collector;
+pub mod contract;
 pub mod engine;
+pub mod exact;
+pub mod golden;
 pub mod grpc;
 pub mod mesh;
-pub mod python;
 
 pub use client::{Answer, Client, Events};
 pub use engine::{Engine, Script, Step};

@@ -5,6 +5,8 @@
 mod check;
 mod config;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod key;
 mod keyring;
 mod pepper;

@@ -29,6 +29,8 @@ use penstock_proto::inference::v1::{
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
+#[cfg(fuzzing)]
+pub(crate) use self::{ollama::Ollama, openai::OpenAi};
 pub(crate) use self::{
     ollama::show::{DEFAULT_CONTEXT_TOKENS, Shown},
     penstock::Penstock,

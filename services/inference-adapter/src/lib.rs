@@ -14,6 +14,8 @@ mod evidence;
 mod fleet;
 mod foundry;
 mod frames;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod json;
 mod metrics;
 mod service;
