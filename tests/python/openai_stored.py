@@ -80,7 +80,7 @@ def errors(of):
     try:
         completions.update(of, metadata={"k" * 65: "v"})
     except openai.UnprocessableEntityError as error:
-        assert error.param == "metadata", error.body
+        assert error.param == "metadata." + "k" * 64, error.body
     else:
         raise AssertionError("took a key that is too long")
 

@@ -457,7 +457,7 @@ both! {
         for (query, field) in [
             ("limit=0", "limit"), ("limit=101", "limit"), ("limit=x", "limit"), ("order=up", "order"),
             ("after=nothing", "after"), ("metdata[a]=1", "metdata[a]"), ("limit=1&limit=2", "limit"),
-            (&format!("metadata[{}]=1", "k".repeat(65)), "metadata"),
+            (&format!("metadata[{}]=1", "k".repeat(65)), &format!("metadata.{}", "k".repeat(64))),
         ] {
             let problem = client.get(&format!("{CHAT}?{query}")).await.problem(422, "invalid_value");
             assert_eq!(problem["error"]["param"], field, "{query}");

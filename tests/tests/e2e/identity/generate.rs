@@ -382,8 +382,9 @@ fn chunk_of_choice() -> Made {
 
 /// The chunks of an answer, without what is the same on all of them; the last one has the usage.
 pub(super) fn answer() -> BoxedStrategy<Vec<Json>> {
+    // No tokens at all are no usage: then they are counted.
     let usage = object(
-        vec![("prompt_tokens", int(0..=1000)), ("completion_tokens", int(0..=1000))],
+        vec![("prompt_tokens", int(1..=1000)), ("completion_tokens", int(1..=1000))],
         vec![("prompt_tokens_details", free_object())],
     );
     let usage = usage.prop_map(|mut usage| {
@@ -394,26 +395,26 @@ pub(super) fn answer() -> BoxedStrategy<Vec<Json>> {
     });
     let choices = prop_oneof![3 => Just(1), 1 => Just(3)];
     let choices = choices.prop_flat_map(|count: i64| (0..count).map(choice).collect::<Vec<_>>());
+    // The same on all chunks, also on those that the engine makes without it.
     let shell = object(vec![], vec![("system_fingerprint", Just(Json::text("fp_1")).boxed())]);
-    (choices, vec(shell, 4), usage, any::<u64>())
-        .prop_map(|(choices, shells, usage, mut order)| {
+    (choices, shell, usage, any::<u64>())
+        .prop_map(|(choices, shell, usage, mut order)| {
             let mut left: Vec<_> = choices.into_iter().map(|choice| choice.into_iter().peekable()).collect();
-            let mut shells = shells.into_iter().cycle();
             let mut chunks = Vec::new();
             while left.iter_mut().any(|choice| choice.peek().is_some()) {
                 // Whose turn it is, by a generator of its own: a choice that has ended is passed over.
                 order = order.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let turn = usize::try_from(order >> 33).unwrap() % left.len();
                 if let Some(choice) = left[turn].next() {
-                    let mut chunk = shells.next().unwrap();
+                    let mut chunk = shell.clone();
                     chunk.set("choices", Json::List(vec![choice]));
                     chunks.push(chunk);
                 }
             }
-            chunks.push(Json::Object(vec![
-                ("choices".into(), Json::List(Vec::new())),
-                ("usage".into(), usage),
-            ]));
+            let mut last = shell;
+            last.set("choices", Json::List(Vec::new()));
+            last.set("usage", usage);
+            chunks.push(last);
             chunks
         })
         .boxed()
