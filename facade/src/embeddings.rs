@@ -52,7 +52,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
 
 /// How vectors are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Encoding {
+pub(crate) enum Encoding {
     #[default]
     Float,
     Base64,
@@ -60,7 +60,7 @@ enum Encoding {
 
 /// The members of a request.
 #[derive(Clone, Debug, Default)]
-struct Embeddings {
+pub(crate) struct Embeddings {
     model: String,
     input: Option<Prompt>,
     encoding: Encoding,
@@ -107,7 +107,7 @@ impl Visitor<'_> for Format {
     }
 }
 
-fn read(body: &[u8]) -> Result<(EmbedRequest, Encoding), Error> {
+pub(crate) fn read(body: &[u8]) -> Result<(EmbedRequest, Encoding), Error> {
     let judge = |given: &Embeddings| validate::embed_request(&given.clone().into());
     let given: Embeddings = read::read(body, judge)?;
     let encoding = given.encoding;
@@ -121,7 +121,7 @@ impl From<Embeddings> for EmbedRequest {
     }
 }
 
-fn write(answer: &EmbedResponse, encoding: Encoding) -> BytesMut {
+pub(crate) fn write(answer: &EmbedResponse, encoding: Encoding) -> BytesMut {
     let mut out = BytesMut::from("{\"object\":\"list\",\"data\":[");
     let mut bytes = Vec::new();
     for (index, embedding) in answer.embeddings.iter().enumerate() {

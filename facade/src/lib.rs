@@ -17,6 +17,7 @@ mod json;
 mod metrics;
 mod models;
 mod moderations;
+mod openapi;
 mod passthrough;
 mod problem;
 mod stored;
@@ -51,7 +52,8 @@ const ABOUT: &str = concat!(
     r#"{"name":"penstock","version":""#,
     env!("CARGO_PKG_VERSION"),
     r#"","links":{"chat":"/v1/chat/completions","completions":"/v1/completions","embeddings":"/v1/embeddings","#,
-    r#""moderations":"/v1/moderations","models":"/v1/models","health":"/health"}}"#
+    r#""moderations":"/v1/moderations","models":"/v1/models","health":"/health","openapi":"/openapi.json","#,
+    r#""docs":"/docs"}}"#
 );
 
 /// What the handlers share.
@@ -79,8 +81,22 @@ pub fn start(
     chassis: &Chassis,
 ) -> Router {
     let app = app(config, router, passthrough, chassis);
-    let [chat, stored, messages, text, embeddings, moderations, models, model, health, live, ready, root] =
-        ROUTES;
+    let [
+        chat,
+        stored,
+        messages,
+        text,
+        embeddings,
+        moderations,
+        models,
+        model,
+        health,
+        live,
+        ready,
+        root,
+        openapi,
+        docs,
+    ] = ROUTES;
     Router::new()
         .route(chat, post(completions::create).get(stored::list))
         .route(stored, get(stored::get).post(stored::update).delete(stored::delete))
@@ -94,6 +110,8 @@ pub fn start(
         .route(live, get(health::live))
         .route(ready, get(health::ready))
         .route(root, get(about))
+        .route(openapi, get(openapi::openapi))
+        .route(docs, get(openapi::docs))
         .fallback(elsewhere)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(EdgeLayer(Arc::clone(&app)))

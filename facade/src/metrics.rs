@@ -7,7 +7,7 @@ use prometheus_client::{
 };
 
 /// The routes that exist, as axum writes them.
-pub(crate) const ROUTES: [&str; 12] = [
+pub(crate) const ROUTES: [&str; 14] = [
     "/v1/chat/completions",
     "/v1/chat/completions/{id}",
     "/v1/chat/completions/{id}/messages",
@@ -20,6 +20,8 @@ pub(crate) const ROUTES: [&str; 12] = [
     "/health/live",
     "/health/ready",
     "/",
+    "/openapi.json",
+    "/docs",
 ];
 
 /// A route's name in labels and spans.

@@ -61,7 +61,7 @@ fn ask(
     })
 }
 
-fn write(model: &Model, out: &mut BytesMut) {
+pub(crate) fn write(model: &Model, out: &mut BytesMut) {
     out.put_slice(b"{\"id\":");
     value(out, &model.id);
     out.put_slice(b",\"object\":\"model\",\"created\":");

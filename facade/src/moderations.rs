@@ -35,7 +35,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
 
 /// The members of a request.
 #[derive(Clone, Debug, Default)]
-struct Moderation {
+pub(crate) struct Moderation {
     model: Option<String>,
     input: Option<String>,
     extensions: Vec<Extension>,
@@ -46,7 +46,7 @@ object!(Moderation {
     "input" => input: Json::STRING_OR_ARRAY,
 });
 
-fn read(body: &[u8]) -> Result<ModerateRequest, Error> {
+pub(crate) fn read(body: &[u8]) -> Result<ModerateRequest, Error> {
     let judge = |given: &Moderation| validate::moderate_request(&given.clone().into());
     read::read(body, judge).map(ModerateRequest::from)
 }
@@ -58,7 +58,7 @@ impl From<Moderation> for ModerateRequest {
     }
 }
 
-fn write(answer: &ModerateResponse) -> BytesMut {
+pub(crate) fn write(answer: &ModerateResponse) -> BytesMut {
     let mut out = BytesMut::from("{\"id\":");
     value(&mut out, &answer.id);
     out.put_slice(b",\"model\":");

@@ -76,7 +76,7 @@ fn tell_whether_to_retry(error: &penstock_proto::Error, headers: &mut HeaderMap)
     }
 }
 
-fn body(error: &penstock_proto::Error, path: &str, request_id: &str) -> BytesMut {
+pub(crate) fn body(error: &penstock_proto::Error, path: &str, request_id: &str) -> BytesMut {
     let mut out = BytesMut::with_capacity(512);
     out.put_slice(b"{\"type\":\"urn:penstock:error:");
     for byte in error.reason.as_str().bytes() {

@@ -125,7 +125,7 @@ const UPDATE_MAX_BYTES: usize = 128 << 10;
 
 /// The body of an update.
 #[derive(Debug, Default)]
-struct Update {
+pub(crate) struct Update {
     /// `None`: not given. `Some(None)`: `null`, which takes all away.
     metadata: Option<Option<Metadata>>,
     extensions: Vec<Extension>,

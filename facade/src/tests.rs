@@ -3,4 +3,4 @@
 mod errors;
 mod grpc;
 mod routes;
-mod scripted;
+pub(crate) mod scripted;

@@ -10,6 +10,12 @@ use super::{raw::Names, value::RawText};
 
 /// A message that is a JSON object on the wire. Implemented by [`object!`].
 pub(crate) trait Object: Default {
+    /// The message's name in the contract, or that of a type of ours.
+    const NAME: &'static str;
+
+    /// Each member that the contract names, and the field that holds it: what the OpenAPI document is made of.
+    const MEMBERS: &'static [(&'static str, &'static str)];
+
     /// Reads the value of `name` if the contract names it. False: it does not, and nothing was read.
     fn member<'de, A: MapAccess<'de>>(
         &mut self,
@@ -26,6 +32,9 @@ pub(crate) trait Object: Default {
 macro_rules! object {
     ($type:ident { $($name:literal => $field:ident: $seed:expr,)* }) => {
         impl $crate::json::object::Object for $type {
+            const NAME: &'static str = stringify!($type);
+            const MEMBERS: &'static [(&'static str, &'static str)] = &[$(($name, stringify!($field)),)*];
+
             fn member<'de, A: serde::de::MapAccess<'de>>(
                 &mut self,
                 name: &str,

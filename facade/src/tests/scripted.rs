@@ -31,11 +31,11 @@ use tower::ServiceExt as _;
 
 use crate::{Config, start};
 
-pub(super) const SERVICE: &str = "penstock.inference.v1.Inference";
+pub(crate) const SERVICE: &str = "penstock.inference.v1.Inference";
 
 /// What the scripted router is to do.
 #[derive(Clone, Debug)]
-pub(super) enum Script {
+pub(crate) enum Script {
     Answer(Vec<GenerateResponse>),
     /// Messages, then this status.
     Break(Vec<GenerateResponse>, Status),
@@ -46,10 +46,10 @@ pub(super) enum Script {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Seen {
-    pub(super) generate: Mutex<Vec<(GenerateRequest, HeaderMap)>>,
-    pub(super) remaining: Mutex<Option<Duration>>,
-    pub(super) dropped: AtomicUsize,
+pub(crate) struct Seen {
+    pub(crate) generate: Mutex<Vec<(GenerateRequest, HeaderMap)>>,
+    pub(crate) remaining: Mutex<Option<Duration>>,
+    pub(crate) dropped: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -130,36 +130,36 @@ impl Inference for Scripted {
 }
 
 /// The facade before the scripted router.
-pub(super) struct Facade {
-    pub(super) routes: Router,
-    pub(super) seen: Arc<Seen>,
-    pub(super) chassis: Chassis,
+pub(crate) struct Facade {
+    pub(crate) routes: Router,
+    pub(crate) seen: Arc<Seen>,
+    pub(crate) chassis: Chassis,
 }
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
 impl Facade {
-    pub(super) fn new(script: Script) -> Self {
+    pub(crate) fn new(script: Script) -> Self {
         Self::with(script, Config { body_max_bytes: 4096, ..Config::default() })
     }
 
-    pub(super) fn with(script: Script, config: Config) -> Self {
+    pub(crate) fn with(script: Script, config: Config) -> Self {
         let chassis = Chassis::default();
         let seen = Arc::new(Seen::default());
         let router = Scripted { script, seen: Arc::clone(&seen) };
@@ -168,28 +168,28 @@ impl Facade {
         Self { routes, seen, chassis }
     }
 
-    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let (head, body) = self.routes.clone().oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let body = String::from_utf8(body.to_vec()).unwrap();
         Answer { status: head.status, headers: head.headers, body }
     }
 
-    pub(super) async fn ask(&self, method: Method, path: &str) -> Answer {
+    pub(crate) async fn ask(&self, method: Method, path: &str) -> Answer {
         self.send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await
     }
 
-    pub(super) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(Method::GET, path).await
     }
 
-    pub(super) async fn chat(&self, body: impl Into<Body>, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn chat(&self, body: impl Into<Body>, headers: &[(&str, &str)]) -> Answer {
         self.send(chat(body, headers)).await
     }
 }
 
 /// A request with a credential, unless the headers say otherwise.
-pub(super) fn chat(body: impl Into<Body>, headers: &[(&str, &str)]) -> Request<Body> {
+pub(crate) fn chat(body: impl Into<Body>, headers: &[(&str, &str)]) -> Request<Body> {
     let mut request = Request::post("/v1/chat/completions");
     if headers.iter().all(|(name, _)| *name != "authorization") {
         request = request.header("authorization", "Bearer k");
@@ -202,7 +202,7 @@ pub(super) fn chat(body: impl Into<Body>, headers: &[(&str, &str)]) -> Request<B
 }
 
 /// A chunk with one choice.
-pub(super) fn chunk(content: &str, finish_reason: Option<&str>) -> GenerateChunk {
+pub(crate) fn chunk(content: &str, finish_reason: Option<&str>) -> GenerateChunk {
     let delta = Delta { content: Some(content.into()), ..Delta::default() };
     let choice =
         Choice { delta: Some(delta), finish_reason: finish_reason.map(Into::into), ..Choice::default() };
@@ -215,16 +215,16 @@ pub(super) fn chunk(content: &str, finish_reason: Option<&str>) -> GenerateChunk
     }
 }
 
-pub(super) fn message(chunks: Vec<GenerateChunk>) -> GenerateResponse {
+pub(crate) fn message(chunks: Vec<GenerateChunk>) -> GenerateResponse {
     GenerateResponse { chunks }
 }
 
 /// An answer in two pieces.
-pub(super) fn answer() -> Script {
+pub(crate) fn answer() -> Script {
     Script::Answer(vec![message(vec![chunk("a", None)]), message(vec![chunk("b", Some("stop"))])])
 }
 
 /// An answer in one piece.
-pub(super) fn plain_answer() -> Script {
+pub(crate) fn plain_answer() -> Script {
     Script::Answer(vec![message(vec![chunk("ab", Some("stop"))])])
 }

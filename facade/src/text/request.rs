@@ -21,7 +21,7 @@ use crate::{
 
 /// The members of a request.
 #[derive(Clone, Debug, Default)]
-struct Completion {
+pub(crate) struct Completion {
     model: String,
     prompt: Option<Prompt>,
     suffix: Option<String>,

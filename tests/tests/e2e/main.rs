@@ -39,6 +39,7 @@ mod moderations;
 mod normal;
 mod observability;
 mod ollama;
+mod openapi;
 mod probe;
 mod recovery;
 mod refusals;

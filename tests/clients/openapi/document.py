@@ -1,0 +1,54 @@
+"""The document is valid OpenAPI 3.1, and what is answered to plain requests is as it says."""
+
+import os
+
+import requests
+import schemathesis
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+HOST = os.environ["PENSTOCK_BASE_URL"].removesuffix("/v1")
+KEY = {"authorization": "Bearer " + os.environ["PENSTOCK_KEY"]}
+MODEL = "penstock-simulated"
+
+document = requests.get(HOST + "/openapi.json", timeout=10).json()
+assert document["openapi"].startswith("3.1"), document["openapi"]
+OpenAPIV31SpecValidator(document).validate()
+
+schema = schemathesis.openapi.from_dict(document)
+
+
+def ask(method, path, template=None, status=200, **more):
+    answer = requests.request(method, HOST + path, headers=KEY, timeout=30, **more)
+    assert answer.status_code == status, (method, path, answer.status_code, answer.text)
+    schema[template or path][method].validate_response(answer)
+    return answer
+
+
+chat = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 8}
+ask("POST", "/v1/chat/completions", json=chat)
+ask("POST", "/v1/chat/completions", json={**chat, "n": 2, "user": "u"})
+ask("POST", "/v1/chat/completions", json={**chat, "temperature": 9}, status=422)
+ask("POST", "/v1/chat/completions", data="{", status=400)
+ask("POST", "/v1/chat/completions", json={**chat, "model": "nobody's"}, status=404)
+stored = ask("POST", "/v1/chat/completions", json={**chat, "store": True, "metadata": {"k": "v"}}).json()["id"]
+
+# Kept in the background once it is answered, so asked for until it is there.
+one, template = "/v1/chat/completions/" + stored, "/v1/chat/completions/{id}"
+for _ in range(200):
+    if requests.get(HOST + one, headers=KEY, timeout=10).status_code == 200:
+        break
+ask("GET", one, template)
+page = ask("GET", "/v1/chat/completions", params={"limit": 1, "metadata[k]": "v"}).json()
+assert [entry["id"] for entry in page["data"]] == [stored], page
+ask("GET", "/v1/chat/completions", params={"limit": 0}, status=422)
+assert ask("GET", one + "/messages", template + "/messages").json()["data"][0]["content"] == "hi"
+assert ask("POST", one, template, json={"metadata": {"k": "w"}}).json()["metadata"] == {"k": "w"}
+ask("POST", one, template, json={}, status=422)
+ask("DELETE", one, template)
+ask("GET", one, template, status=404)
+
+ask("GET", "/v1/models")
+ask("GET", "/v1/models/" + MODEL, "/v1/models/{id}")
+ask("GET", "/v1/models/no/such:model", "/v1/models/{id}", status=404)
+for path in ["/", "/health", "/health/live", "/health/ready"]:
+    ask("GET", path)
