@@ -249,22 +249,20 @@ impl Router {
 
     fn list(&self, principal: &Principal) -> Vec<ModelMessage> {
         let registry = self.registry.load();
-        let allowed = registry.models().filter(|model| {
-            std::iter::once(&*model.name)
-                .chain(model.aliases.iter().map(String::as_str))
-                .any(|name| may_use(principal, name, &model.name))
-        });
-        allowed.map(|model| self.describe(model)).collect()
+        registry.models().filter_map(|model| self.describe(principal, model)).collect()
     }
 
-    fn describe(&self, model: &Model) -> ModelMessage {
-        ModelMessage {
-            id: model.name.to_string(),
+    /// The model under the names that the caller may use, the registered one first. `None`: there are none.
+    fn describe(&self, principal: &Principal, model: &Model) -> Option<ModelMessage> {
+        let names = std::iter::once(&*model.name).chain(model.aliases.iter().map(String::as_str));
+        let mut usable = names.filter(|name| may_use(principal, name, &model.name)).map(str::to_owned);
+        Some(ModelMessage {
+            id: usable.next()?,
+            aliases: usable.collect(),
             created: self.since,
             owned_by: model.owned_by.clone(),
-            aliases: model.aliases.clone(),
             capabilities: model.capabilities,
-        }
+        })
     }
 }
 
@@ -362,9 +360,11 @@ impl Inference for Router {
         // One and the same answer for a model that is not there and one that is not for this caller.
         let registry = self.registry.load();
         let asked: String = asked.chars().take(256).collect();
-        let model = authorised(&registry, &principal, &asked)
-            .map_err(|_| Error::new(Reason::ModelNotFound, format!("the model `{asked}` does not exist")))?;
-        Ok(Response::new(ListModelsResponse { models: vec![self.describe(model)] }))
+        let model = authorised(&registry, &principal, &asked).ok();
+        let model = model.and_then(|model| self.describe(&principal, model)).ok_or_else(|| {
+            Error::new(Reason::ModelNotFound, format!("the model `{asked}` does not exist"))
+        })?;
+        Ok(Response::new(ListModelsResponse { models: vec![model] }))
     }
 }
 
