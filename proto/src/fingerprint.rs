@@ -13,6 +13,10 @@ use crate::inference::v1::{Extension, GenerateRequest};
 /// Members beyond the contract that do not change the answer.
 const IRRELEVANT: [&str; 2] = ["prompt_cache_options", "prompt_cache_retention"];
 
+/// Deepest nesting that is looked into, as `serde_json` has it where it recurses: raw text it takes at any depth, and
+/// what callers by gRPC send may be deeper than a stack.
+const DEPTH_MAX: usize = 128;
+
 /// SHA-256 over the canonical form of `request`. The caller has resolved the model name already.
 pub fn fingerprint(request: &GenerateRequest) -> [u8; 32] {
     let mut canonical = GenerateRequest {
@@ -62,16 +66,19 @@ fn canonical_extensions(extensions: &mut [Extension]) {
 }
 
 /// `json` without insignificant whitespace and with sorted members; numbers keep their text. What is not
-/// JSON stays as it is.
+/// JSON, or nested too deep, stays as it is.
 fn canonical_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
-    match write_canonical(json, &mut out) {
+    match write_canonical(json, DEPTH_MAX, &mut out) {
         Ok(()) => out,
         Err(_) => json.to_owned(),
     }
 }
 
-fn write_canonical(json: &str, out: &mut String) -> serde_json::Result<()> {
+fn write_canonical(json: &str, depth_left: usize, out: &mut String) -> serde_json::Result<()> {
+    let deeper = depth_left.checked_sub(1);
+    let deeper =
+        deeper.ok_or_else(|| <serde_json::Error as serde::de::Error>::custom("is nested too deep"))?;
     let json = json.trim_matches([' ', '\t', '\r', '\n']);
     match json.as_bytes().first() {
         Some(b'{') => {
@@ -80,7 +87,7 @@ fn write_canonical(json: &str, out: &mut String) -> serde_json::Result<()> {
                 out.push(if index == 0 { '{' } else { ',' });
                 out.push_str(&serde_json::to_string(name)?);
                 out.push(':');
-                write_canonical(value.get(), out)?;
+                write_canonical(value.get(), deeper, out)?;
             }
             if members.is_empty() {
                 out.push('{');
@@ -94,7 +101,7 @@ fn write_canonical(json: &str, out: &mut String) -> serde_json::Result<()> {
                 if index > 0 {
                     out.push(',');
                 }
-                write_canonical(value.get(), out)?;
+                write_canonical(value.get(), deeper, out)?;
             }
             out.push(']');
         }
@@ -181,6 +188,9 @@ mod tests {
     #[test]
     fn beyond_serde_jsons_depth_the_text_itself_counts() {
         let deep = "[".repeat(200) + &"]".repeat(200);
+        assert_eq!(canonical_json(&deep), deep);
+        // Far deeper than any stack; callers by gRPC may send it.
+        let deep = "[ ".repeat(50_000) + &"]".repeat(50_000);
         assert_eq!(canonical_json(&deep), deep);
     }
 

@@ -6,6 +6,11 @@ use serde_json::value::RawValue;
 /// The pieces as one value; `None` if they do not fit together, such as two words that differ. A single piece
 /// is given back as it is.
 pub fn join<'a>(pieces: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    join_within(DEPTH_MAX, pieces)
+}
+
+/// The same, `depth_left` levels deep at most.
+fn join_within<'a>(depth_left: usize, pieces: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let mut said: Vec<&str> = Vec::new();
     let mut nothing = None;
     for piece in pieces {
@@ -23,7 +28,7 @@ pub fn join<'a>(pieces: impl IntoIterator<Item = &'a str>) -> Option<String> {
     }
     match first.as_bytes().first() {
         Some(b'[') => join_arrays(&said),
-        Some(b'{') => join_objects(&said),
+        Some(b'{') => join_objects(depth_left.checked_sub(1)?, &said),
         _ => rest.iter().all(|piece| *piece == first).then(|| first.to_owned()),
     }
 }
@@ -43,7 +48,7 @@ fn join_arrays(pieces: &[&str]) -> Option<String> {
     Some(out)
 }
 
-fn join_objects(pieces: &[&str]) -> Option<String> {
+fn join_objects(depth_left: usize, pieces: &[&str]) -> Option<String> {
     // In the order in which the members came first; there are a handful.
     let mut members: Vec<(String, Vec<&str>)> = Vec::new();
     for piece in pieces {
@@ -63,12 +68,14 @@ fn join_objects(pieces: &[&str]) -> Option<String> {
         }
         out.push_str(&serde_json::to_string(&name).ok()?);
         out.push(':');
-        out.push_str(&join(values)?);
+        out.push_str(&join_within(depth_left, values)?);
     }
     out.push('}');
     Some(out)
 }
 
+/// Deepest objects that are joined: engines nest a few, and are not trusted to.
+const DEPTH_MAX: usize = 128;
 /// Most members of an object in pieces: each is looked for among those before it.
 const MEMBERS_MAX: usize = 64;
 
@@ -133,6 +140,13 @@ mod tests {
         {
             assert_eq!(join(pieces), None, "{pieces:?}");
         }
+    }
+
+    #[test]
+    fn what_is_nested_deeper_than_a_stack_is_nothing() {
+        let deep = |levels| r#"{"a":"#.repeat(levels) + "1" + &"}".repeat(levels);
+        assert_eq!(join([deep(100).as_str(), &deep(100)]), Some(deep(100)));
+        assert_eq!(join([deep(10_000).as_str(), &deep(10_000)]), None);
     }
 
     proptest! {

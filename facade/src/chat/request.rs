@@ -308,9 +308,6 @@ impl<'de> Visitor<'de> for Pairs {
 /// Reads a conversation.
 ///
 /// # Errors
-/// Reads a request.
-///
-/// # Errors
 /// Those of [`read::read`].
 pub(crate) fn read(body: &[u8]) -> Result<GenerateRequest, Error> {
     read::read(body, validate::generate_request)

@@ -254,7 +254,11 @@ fn tools_have_names_and_forms() {
         "[7].custom.format",
     ];
     assert_eq!(fields(&Request { tools: wrong, ..valid() }), expected.map(|field| format!("tools{field}")));
-    assert_eq!(fields(&Request { tools: vec![function("f"); 129], ..valid() }), ["tools"]);
+    // Too many are not searched for what is named: callers without a key could make that expensive (A11).
+    let named = r#"{"type":"function","function":{"name":"g"}}"#;
+    let named = Request { tool_choice_json: Some(named.into()), ..valid() };
+    assert_eq!(fields(&Request { tools: vec![function("f"); 129], ..named.clone() }), ["tools"]);
+    assert_eq!(fields(&Request { tools: vec![function("f"); 128], ..named }), ["tool_choice.function.name"]);
 }
 
 #[test]

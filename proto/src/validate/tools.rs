@@ -75,8 +75,8 @@ fn check_choice(found: &mut Found, json: &str, request: &GenerateRequest) {
             found.one_of(&choice.path, &word, &["none", "auto", "required"]);
         }
     } else if let Some(members) = choice.object(found) {
-        // Nothing is among no tools: that there are none is said once.
-        let tools = (!request.tools.is_empty()).then_some(request.tools.as_slice());
+        // Nothing is among no tools, and too many are not searched for each name that is given: either is said once.
+        let tools = (1..=TOOLS_MAX).contains(&request.tools.len()).then_some(request.tools.as_slice());
         match members.at("type").required(found).string(found).as_deref() {
             Some("allowed_tools") => check_allowed(found, &members, tools),
             Some(kind @ ("function" | "custom")) => check_named(found, &members, kind, tools),

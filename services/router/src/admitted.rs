@@ -1,7 +1,7 @@
 //! A request that was let in, on its way to an answer: the cache's, or that of the first deployment that gives
 //! one. Whatever becomes of it, its record says so, and the answer's metadata tells where it comes from.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use penstock_chassis::{CallContext, Channel};
 use penstock_proto::{
@@ -19,12 +19,10 @@ use crate::{
     cache_policy::Plan,
     merge::replay,
     registry::Candidate,
+    service::RETRY_AFTER,
     stored::Keep,
     whole::Whole,
 };
-
-/// When to come back after a 503 that says nothing better.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A request that may be answered.
 #[derive(Debug)]

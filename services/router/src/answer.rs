@@ -106,7 +106,10 @@ impl Answer {
                 let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
                 delivered += text(&delta.content) + text(&delta.reasoning) + text(&delta.refusal);
                 let functions = delta.tool_calls.iter().filter_map(|call| call.function.as_ref());
+                let functions = functions.chain(&delta.function_call);
                 delivered += functions.map(|call| text(&call.name) + text(&call.arguments)).sum::<usize>();
+                let customs = delta.tool_calls.iter().filter_map(|call| call.custom.as_ref());
+                delivered += customs.map(|call| text(&call.name) + text(&call.input)).sum::<usize>();
             }
         }
         if let Some(account) = self.record.account() {
@@ -197,7 +200,7 @@ impl Stream for Answer {
 
 #[cfg(test)]
 mod tests {
-    use penstock_proto::inference::v1::{Choice, Delta, Usage};
+    use penstock_proto::inference::v1::{Choice, CustomCall, Delta, FunctionCall, ToolCall, Usage};
     use tokio_stream::StreamExt as _;
 
     use super::*;
@@ -253,5 +256,24 @@ mod tests {
         let record = records.try_recv().unwrap().account;
         assert_eq!(record.outcome, None);
         assert_eq!(record.tokens(), 10 + 2, "the prompt's estimate and a token per four bytes");
+    }
+
+    #[tokio::test]
+    async fn calls_of_every_kind_are_measured() {
+        let eight = || Some("12345678".to_owned());
+        let function = || FunctionCall { name: eight(), arguments: eight(), ..FunctionCall::default() };
+        let custom = CustomCall { name: eight(), input: eight(), ..CustomCall::default() };
+        let tool_calls = vec![
+            ToolCall { function: Some(function()), ..ToolCall::default() },
+            ToolCall { custom: Some(custom), ..ToolCall::default() },
+        ];
+        let delta = Delta { tool_calls, function_call: Some(function()), ..Delta::default() };
+        let mut call = message(0, "", None);
+        call.chunks[0].choices[0].delta = Some(delta);
+        let (record, mut records) = recorder();
+        let mut answer = Answer::new(vec![call], None, false, true, None, record);
+        answer.next().await.unwrap().unwrap();
+        drop(answer);
+        assert_eq!(records.try_recv().unwrap().account.delivered_bytes, 6 * 8);
     }
 }

@@ -127,13 +127,14 @@ fn has_content(choice: &Choice) -> bool {
                 || filled(&delta.refusal)
                 || filled(&delta.reasoning)
                 || !delta.tool_calls.is_empty()
+                || delta.function_call.is_some()
                 || !delta.extensions.is_empty()
         })
 }
 
 #[cfg(test)]
 mod tests {
-    use penstock_proto::inference::v1::{Delta, ToolCall};
+    use penstock_proto::inference::v1::{Delta, FunctionCall, ToolCall};
 
     use super::*;
 
@@ -148,6 +149,7 @@ mod tests {
             Delta { reasoning: Some("x".into()), ..Delta::default() },
             Delta { refusal: Some("x".into()), ..Delta::default() },
             Delta { tool_calls: vec![ToolCall::default()], ..Delta::default() },
+            Delta { function_call: Some(FunctionCall::default()), ..Delta::default() },
         ] {
             assert!(has_content(&choice(delta)));
         }

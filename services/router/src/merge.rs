@@ -247,7 +247,8 @@ fn joined(named: Named, lossy: &mut Vec<String>) -> Vec<Extension> {
 }
 
 fn note(lossy: &mut Vec<String>, name: &str) {
-    if !lossy.iter().any(|known| known == name) {
+    // That something is lost counts, and people read what: not every name that a hostile engine thinks of.
+    if lossy.len() < EXTENSIONS_MAX && !lossy.iter().any(|known| known == name) {
         lossy.push(name.to_owned());
     }
 }
@@ -257,23 +258,37 @@ pub(crate) fn replay(answer: &GenerateChunk, stream: bool, include_usage: bool) 
     if !stream {
         return vec![GenerateResponse { chunks: vec![answer.clone()] }];
     }
-    let chunk = |choices| GenerateChunk { choices, usage: None, ..answer.clone() };
+    // What all pieces have; the engine's own members of the whole come once, with the first of them.
+    let head = GenerateChunk {
+        id: answer.id.clone(),
+        created: answer.created,
+        model: answer.model.clone(),
+        system_fingerprint: answer.system_fingerprint.clone(),
+        service_tier: answer.service_tier.clone(),
+        ..GenerateChunk::default()
+    };
     let mut chunks = Vec::new();
     for choice in &answer.choices {
         let delta = choice.delta.clone().unwrap_or_default();
-        let role = Delta { role: delta.role.clone(), content: Some(String::new()), ..Delta::default() };
-        let of = |delta, finish_reason| Choice { delta: Some(delta), finish_reason, ..choice.clone() };
+        let of = |delta| Choice { index: choice.index, delta: Some(delta), ..Choice::default() };
+        let mut say = |choice| chunks.push(GenerateChunk { choices: vec![choice], ..head.clone() });
         // A text that is continued has no roles.
         if delta.role.is_some() {
-            let first = Choice { logprobs_json: None, extensions: Vec::new(), ..of(role, None) };
-            chunks.push(chunk(vec![first]));
+            let content = Some(String::new());
+            say(of(Delta { role: delta.role.clone(), content, ..Delta::default() }));
         }
-        chunks.push(chunk(vec![of(Delta { role: None, ..delta }, None)]));
-        let last = of(Delta::default(), choice.finish_reason.clone());
-        chunks.push(chunk(vec![Choice { logprobs_json: None, extensions: Vec::new(), ..last }]));
+        say(Choice {
+            logprobs_json: choice.logprobs_json.clone(),
+            extensions: choice.extensions.clone(),
+            ..of(Delta { role: None, ..delta })
+        });
+        say(Choice { finish_reason: choice.finish_reason.clone(), ..of(Delta::default()) });
     }
     if include_usage {
-        chunks.push(GenerateChunk { usage: answer.usage.clone(), ..chunk(Vec::new()) });
+        chunks.push(GenerateChunk { usage: answer.usage.clone(), ..head });
+    }
+    if let Some(first) = chunks.first_mut() {
+        first.extensions.clone_from(&answer.extensions);
     }
     vec![GenerateResponse { chunks }]
 }
@@ -447,6 +462,16 @@ mod tests {
         let mut chunk = piece(0, "a", Some("stop"));
         chunk.choices[0].delta.as_mut().unwrap().tool_calls = vec![ToolCall::default(); CALLS_MAX + 1];
         assert_eq!(merged(&[chunk]), None);
+    }
+
+    /// An answer of many choices with a large member of the engine's own must not be as large as both together.
+    #[test]
+    fn a_replay_says_the_engines_own_members_once() {
+        let choices = (0..128).flat_map(|index| piece(index, "a", Some("stop")).choices).collect();
+        let answer = GenerateChunk { choices, extensions: vec![extension("x", "1")], ..piece(0, "", None) };
+        let chunks = replay(&answer, true, true).remove(0).chunks;
+        assert_eq!(chunks.iter().map(|chunk| chunk.extensions.len()).sum::<usize>(), 1);
+        assert_eq!(merged(&chunks), Some(answer));
     }
 
     #[test]

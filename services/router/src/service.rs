@@ -249,22 +249,20 @@ impl Router {
 
     fn list(&self, principal: &Principal) -> Vec<ModelMessage> {
         let registry = self.registry.load();
-        let allowed = registry.models().filter(|model| {
-            std::iter::once(&*model.name)
-                .chain(model.aliases.iter().map(String::as_str))
-                .any(|name| may_use(principal, name, &model.name))
-        });
-        allowed.map(|model| self.describe(model)).collect()
+        registry.models().filter_map(|model| self.describe(principal, model)).collect()
     }
 
-    fn describe(&self, model: &Model) -> ModelMessage {
-        ModelMessage {
-            id: model.name.to_string(),
+    /// The model under the names that the caller may use, the registered one first. `None`: there are none.
+    fn describe(&self, principal: &Principal, model: &Model) -> Option<ModelMessage> {
+        let names = std::iter::once(&*model.name).chain(model.aliases.iter().map(String::as_str));
+        let mut usable = names.filter(|name| may_use(principal, name, &model.name)).map(str::to_owned);
+        Some(ModelMessage {
+            id: usable.next()?,
+            aliases: usable.collect(),
             created: self.since,
             owned_by: model.owned_by.clone(),
-            aliases: model.aliases.clone(),
             capabilities: model.capabilities,
-        }
+        })
     }
 }
 
@@ -298,9 +296,16 @@ fn estimate(request: &GenerateRequest, default_completion_tokens: u64) -> (u64, 
         Some(Input::Text(text)) => {
             let (tokens, texts) =
                 text.prompt.as_ref().map_or((0, 1), |prompt| (tokens_of(prompt), texts_of(prompt)));
-            (tokens, texts, text.best_of)
+            let suffix = text.suffix.as_ref().map_or(0, String::len).div_ceil(BYTES_PER_TOKEN) as u64;
+            (tokens + suffix, texts, text.best_of)
         }
-        Some(chat @ Input::Chat(_)) => (chat.encoded_len().div_ceil(BYTES_PER_TOKEN) as u64, 1, None),
+        Some(chat @ Input::Chat(_)) => {
+            // The model reads what it may call, too.
+            let tools: usize = request.tools.iter().map(prost::Message::encoded_len).sum();
+            let functions = request.functions_json.as_ref().map_or(0, String::len);
+            let bytes = chat.encoded_len() + tools + functions;
+            (bytes.div_ceil(BYTES_PER_TOKEN) as u64, 1, None)
+        }
         None => (0, 1, None),
     };
     let most = request.max_completion_tokens.or(request.max_tokens);
@@ -355,9 +360,11 @@ impl Inference for Router {
         // One and the same answer for a model that is not there and one that is not for this caller.
         let registry = self.registry.load();
         let asked: String = asked.chars().take(256).collect();
-        let model = authorised(&registry, &principal, &asked)
-            .map_err(|_| Error::new(Reason::ModelNotFound, format!("the model `{asked}` does not exist")))?;
-        Ok(Response::new(ListModelsResponse { models: vec![self.describe(model)] }))
+        let model = authorised(&registry, &principal, &asked).ok();
+        let model = model.and_then(|model| self.describe(&principal, model)).ok_or_else(|| {
+            Error::new(Reason::ModelNotFound, format!("the model `{asked}` does not exist"))
+        })?;
+        Ok(Response::new(ListModelsResponse { models: vec![model] }))
     }
 }
 
@@ -376,7 +383,7 @@ impl Directives {
 #[cfg(test)]
 mod tests {
     use penstock_proto::inference::v1::{
-        ChatInput, Message, Prompt, TextInput, TextList, message::Content, prompt::Kind,
+        ChatInput, FunctionTool, Message, Prompt, TextInput, TextList, Tool, message::Content, prompt::Kind,
     };
 
     use super::*;
@@ -395,13 +402,18 @@ mod tests {
         let (prompt, answer) = estimate(&request, 256);
         assert!((1000..1020).contains(&prompt), "{prompt}");
         assert_eq!(answer, 256);
+        let function = FunctionTool { parameters_json: Some("x".repeat(4000)), ..FunctionTool::default() };
+        let tool = Tool { function: Some(function), ..Tool::default() };
+        let (prompt, _) = estimate(&GenerateRequest { tools: vec![tool], ..request.clone() }, 256);
+        assert!((2000..2030).contains(&prompt), "{prompt}");
         let bounded = GenerateRequest { max_tokens: Some(10), n: Some(3), ..request.clone() };
         assert_eq!(estimate(&bounded, 256).1, 30);
         let prompt = Prompt { kind: Some(Kind::Texts(TextList { values: vec!["x".repeat(40); 3] })) };
-        let text = TextInput { prompt: Some(prompt), best_of: Some(5), ..TextInput::default() };
+        let suffix = Some("x".repeat(40));
+        let text = TextInput { prompt: Some(prompt), suffix, best_of: Some(5), ..TextInput::default() };
         let continued = GenerateRequest { input: Some(Input::Text(text)), ..bounded };
         let (prompt, answer) = estimate(&continued, 256);
-        assert!((30..40).contains(&prompt), "{prompt}");
+        assert!((40..50).contains(&prompt), "{prompt}");
         assert_eq!(answer, 10 * 5 * 3, "of each prompt five are made");
         let absurd = GenerateRequest { max_completion_tokens: Some(i64::MAX), n: Some(128), ..request };
         assert_eq!(estimate(&absurd, 256).1, u64::MAX);

@@ -62,3 +62,23 @@ both! {
         client.get("/v1/models/gpt-4o-mini").await.problem(404, "model_not_found");
     }
 }
+
+both! {
+    /// A key for an alias sees the model under that name: any other would be refused.
+    async fn are_listed_under_the_names_that_the_key_may_use(topology: Topology) {
+        let engine = Engine::start().await;
+        let mut mesh = Mesh::start(topology, &config(&engine)).await;
+        let request = CreateRequest {
+            name: "by-alias".into(), allowed_models: vec!["gpt-4o-mini".into()], ..CreateRequest::default()
+        };
+        let key = create_key(mesh.address(penstock_tests::Service::Auth), mesh.key(), request).await;
+        mesh.keep_secret(&key.secret);
+        let client = mesh.anonymous().with_key(&key.secret);
+        let list = client.get("/v1/models").await.json();
+        assert_eq!(list["data"].as_array().unwrap().len(), 1);
+        assert_eq!((&list["data"][0]["id"], &list["data"][0]["aliases"]), (&json!("gpt-4o-mini"), &json!(null)));
+        assert_eq!(client.get("/v1/models/gpt-4o-mini").await.json()["id"], "gpt-4o-mini");
+        let chat = json!({"model": list["data"][0]["id"], "messages": [{"role": "user", "content": "Hi"}]});
+        assert_eq!(client.chat(&chat).await.status, 200);
+    }
+}
