@@ -101,7 +101,8 @@ fn write_capabilities(known: &Capabilities, out: &mut BytesMut) {
         ("multiple_choices", known.multiple_choices),
         ("reasoning", known.reasoning),
     ];
-    if all.iter().all(|(_, can)| can.is_none()) {
+    // An empty list would read as "can do nothing", where only some of it is known to be impossible.
+    if !all.iter().any(|(_, can)| *can == Some(true)) {
         return;
     }
     out.put_slice(b",\"capabilities\":[");
@@ -136,7 +137,7 @@ mod tests {
         let known = Capabilities { chat: Some(true), vision: Some(false), tools: Some(true), ..length };
         expected["capabilities"] = json!(["chat", "tools"]);
         assert_eq!(written(Some(known)), expected);
-        let nothing = Capabilities { chat: Some(false), ..Capabilities::default() };
-        assert_eq!(written(Some(nothing))["capabilities"], json!([]));
+        let only_not = Capabilities { moderations: Some(false), ..Capabilities::default() };
+        assert_eq!(written(Some(only_not)).get("capabilities"), None);
     }
 }

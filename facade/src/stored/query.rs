@@ -12,6 +12,9 @@ use crate::error::Error;
 /// Longest name that is repeated in a violation, in characters: it is the client's own text.
 const NAME_MAX_CHARS: usize = 64;
 
+/// Violations reported at most: an answer must not grow with the number of mistakes.
+const VIOLATIONS_MAX: usize = 100;
+
 /// Which page of a list.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Page {
@@ -25,40 +28,46 @@ pub(super) struct Page {
 /// Reads the query. `filters`: whether the list can be narrowed by model and metadata.
 ///
 /// # Errors
-/// A parameter is unknown, given twice or of another shape; the violation names it.
+/// A parameter is unknown, given twice or of another shape; the violations name every one, up to a bound.
 pub(super) fn read(uri: &Uri, filters: bool) -> Result<Page, Error> {
-    let refuse = |name: &str, message: &str| {
-        let name: String = name.chars().take(NAME_MAX_CHARS).collect();
-        Err(Error::Invalid(vec![Violation::new(name, message.to_owned())]))
-    };
     let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else {
-        return refuse("query", "is not pairs such as limit=20&order=asc");
+        return Err(Error::Invalid(vec![Violation::new("query", "is not pairs such as limit=20&order=asc")]));
     };
     let mut page = Page::default();
+    let mut violations = Vec::new();
     for (index, (name, text)) in pairs.iter().enumerate() {
-        if pairs.iter().take(index).any(|(other, _)| other == name) {
-            return refuse(name, "is given twice");
+        let twice = pairs.iter().take(index).any(|(other, _)| other == name);
+        let taken = if twice { Err("is given twice") } else { page.take(name, text, filters) };
+        if let Err(message) = taken {
+            let name: String = name.chars().take(NAME_MAX_CHARS).collect();
+            violations.push(Violation::new(name, message));
         }
-        match (name.as_str(), text.as_str()) {
-            ("after", _) => page.after = Some(text.clone()),
-            ("limit", _) => match text.parse() {
-                Ok(limit) => page.limit = Some(limit),
-                Err(_) => return refuse(name, "must be a whole number"),
-            },
-            ("order", "asc") => page.newest_first = false,
-            ("order", "desc") => page.newest_first = true,
-            ("order", _) => return refuse(name, "must be asc or desc"),
-            ("model", _) if filters => page.model = Some(text.clone()),
-            _ => match name.strip_prefix("metadata[").and_then(|rest| rest.strip_suffix(']')) {
-                Some(key) if filters => {
-                    let pair = MetadataPair { key: key.to_owned(), value: text.clone() };
-                    page.metadata.get_or_insert_default().pairs.push(pair);
-                }
-                _ => return refuse(name, "is not a parameter of this list"),
-            },
+        if violations.len() == VIOLATIONS_MAX {
+            break;
         }
     }
-    Ok(page)
+    if violations.is_empty() { Ok(page) } else { Err(Error::Invalid(violations)) }
+}
+
+impl Page {
+    fn take(&mut self, name: &str, text: &str, filters: bool) -> Result<(), &'static str> {
+        match (name, text) {
+            ("after", _) => self.after = Some(text.to_owned()),
+            ("limit", _) => self.limit = Some(text.parse().map_err(|_| "must be a whole number")?),
+            ("order", "asc") => self.newest_first = false,
+            ("order", "desc") => self.newest_first = true,
+            ("order", _) => return Err("must be asc or desc"),
+            ("model", _) if filters => self.model = Some(text.to_owned()),
+            _ => match name.strip_prefix("metadata[").and_then(|rest| rest.strip_suffix(']')) {
+                Some(key) if filters => {
+                    let pair = MetadataPair { key: key.to_owned(), value: text.to_owned() };
+                    self.metadata.get_or_insert_default().pairs.push(pair);
+                }
+                _ => return Err("is not a parameter of this list"),
+            },
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -110,6 +119,11 @@ mod tests {
         ] {
             assert_eq!(query(text, true).map_err(|(field, _)| field), Err(field.to_owned()), "{text}");
         }
+        let Err(Error::Invalid(all)) = read(&"/?limit=x&order=up&b=1".parse().unwrap(), true) else {
+            panic!()
+        };
+        let fields: Vec<_> = all.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["limit", "order", "b"]);
         for text in ["model=m", "metadata[a]=1"] {
             assert!(query(text, false).is_err(), "{text}");
         }
