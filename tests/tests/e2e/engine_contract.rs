@@ -294,7 +294,7 @@ fn allowed(kind: &str) -> &'static str {
             "model max_tokens system messages stream temperature top_p stop_sequences tools tool_choice metadata \
              thinking output_config"
         }
-        "ollama" => "model messages stream tools options think format keep_alive",
+        "ollama" => "model messages stream tools options think format keep_alive truncate shift",
         "vllm" | "llama-cpp" => {
             "model messages stream stream_options temperature top_p max_completion_tokens stop tools tool_choice \
              parallel_tool_calls response_format reasoning_effort user"
