@@ -13,10 +13,12 @@ use penstock_proto::{
 };
 
 use self::{calls::Calls, split::split};
-use crate::{error::Fault, upstream::prompt_too_long};
+use crate::{error::Fault, upstream::prompt_too_long, vectors::texts_in};
 
-/// Choices of an answer at most: as many as a request may ask for.
+/// Choices of an answer at most: as many as a request may ask for of one prompt.
 const CHOICES_MAX: usize = 128;
+/// The same where texts are continued, of all its prompts together: what is known of each takes memory.
+const CHOICES_OF_TEXTS_MAX: usize = 4096;
 /// An engine's clock may be this far off before its `created` is replaced.
 const CLOCK_SKEW_SECONDS: i64 = 86_400;
 /// Longest id of an answer that is taken over, in bytes: it goes to clients on every chunk.
@@ -36,6 +38,8 @@ pub(crate) struct Answer {
     /// It continues a text: nobody speaks, so there are no roles.
     continues: bool,
     choices: Vec<State>,
+    /// Choices that were asked for.
+    asked: usize,
     usage: Option<(Usage, Vec<Extension>)>,
     /// A prompt of so many tokens was cut.
     prompt_max: Option<u64>,
@@ -63,6 +67,7 @@ impl Answer {
             stream: request.stream,
             continues: matches!(request.input, Some(Input::Text(_))),
             choices: Vec::new(),
+            asked: choices_of(request),
             usage: None,
             prompt_max: None,
             begun: false,
@@ -133,6 +138,18 @@ impl Answer {
         Ok(())
     }
 
+    /// Takes the end of the connection, where the engine did not say that it is done: a choice that never came
+    /// was cut, too.
+    ///
+    /// # Errors
+    /// The answer is not whole.
+    pub(crate) fn cease(&mut self, out: &mut Vec<GenerateChunk>) -> Result<(), Fault> {
+        if self.choices.iter().filter(|choice| choice.finished).count() < self.asked {
+            return Err(Fault::new(Reason::EngineCut, "the engine's answer ended before it was whole"));
+        }
+        self.end(out)
+    }
+
     /// Takes the end of the answer and puts what is still to be said into `out`.
     ///
     /// # Errors
@@ -190,7 +207,7 @@ impl Answer {
     fn choice(&mut self, choice: &mut Choice) -> Result<bool, Fault> {
         let index = usize::try_from(choice.index)
             .ok()
-            .filter(|index| *index < CHOICES_MAX)
+            .filter(|index| *index < self.asked.clamp(CHOICES_MAX, CHOICES_OF_TEXTS_MAX))
             .ok_or_else(|| Fault::bad_answer("the engine sent a choice with an impossible index"))?;
         if self.choices.len() <= index {
             self.choices.resize_with(index + 1, State::default);
@@ -231,6 +248,16 @@ impl Answer {
         }
         Ok((opens && (says || choice.finish_reason.is_some())) || (says && choice.finish_reason.is_some()))
     }
+}
+
+/// How many choices a request asks for: so many of each of its prompts.
+fn choices_of(request: &GenerateRequest) -> usize {
+    let prompts = match &request.input {
+        Some(Input::Text(text)) => text.prompt.as_ref().map_or(1, texts_in),
+        Some(Input::Chat(_)) | None => 1,
+    };
+    let each = request.n.and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
+    prompts.max(1).saturating_mul(each.max(1))
 }
 
 /// An engine's own id if it is sane, else one of ours of this kind.

@@ -65,6 +65,9 @@ impl Tally {
     pub(crate) fn bytes(&self) -> usize {
         let mut bytes = 0;
         prompt_texts(&self.request, &mut |text| bytes += text.len());
+        if let Some(Input::Text(text)) = &self.request.input {
+            bytes += text.prompt.as_ref().map_or(0, tokens::prompt_bytes);
+        }
         bytes + self.answer_bytes()
     }
 
@@ -290,5 +293,15 @@ mod tests {
         assert!(tally.choices[0].text.len() < KEPT_MAX_BYTES + 5000);
         let tokens = tally.count().1;
         assert!((95_000..=105_000).contains(&tokens), "{tokens}");
+    }
+
+    /// G10: by this size it is decided whether they are counted on a thread that serves streams.
+    #[test]
+    fn texts_to_continue_are_part_of_what_is_to_be_counted() {
+        let values = vec!["x".repeat(40_000); 2];
+        let prompt = Some(Prompt { kind: Some(Kind::Texts(TextList { values })) });
+        let text = TextInput { prompt, ..TextInput::default() };
+        let tally = Tally::new(GenerateRequest { input: Some(Input::Text(text)), ..Default::default() });
+        assert_eq!((tally.bytes(), tally.guess()), (80_000, (20_000, 0)));
     }
 }

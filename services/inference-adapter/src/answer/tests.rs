@@ -1,6 +1,6 @@
 //! Tests of the answer in the making.
 
-use penstock_proto::inference::v1::{FunctionCall, TextInput, ToolCall};
+use penstock_proto::inference::v1::{FunctionCall, Prompt, TextInput, TextList, ToolCall, prompt::Kind};
 
 use super::*;
 
@@ -241,4 +241,34 @@ fn texts_that_are_continued_have_no_roles() {
         );
         assert!(out.last().unwrap().usage.as_ref().unwrap().estimated);
     }
+}
+
+/// D9: without a word that it is done, only a whole answer is one.
+#[test]
+fn c1_a_choice_that_never_came_was_cut_unless_the_engine_says_that_it_is_done() {
+    let asked = GenerateRequest { n: Some(2), ..request(true) };
+    for (choices, is_whole) in [(1, false), (2, true)] {
+        let mut answer = Answer::new(&asked, 0);
+        let mut out = Vec::new();
+        for index in 0..choices {
+            answer.take(piece(index, Some("a"), Some("stop")), &mut out).unwrap();
+        }
+        assert_eq!(answer.cease(&mut out).map_err(|fault| fault.reason).is_ok(), is_whole, "{choices}");
+        assert!(is_whole || answer.end(&mut out).is_ok());
+    }
+}
+
+#[test]
+fn texts_to_continue_have_a_choice_each_and_no_more() {
+    let values = vec!["x".to_owned(); 200];
+    let text = TextInput {
+        prompt: Some(Prompt { kind: Some(Kind::Texts(TextList { values })) }),
+        ..TextInput::default()
+    };
+    let mut answer = Answer::new(&GenerateRequest { input: Some(Input::Text(text)), ..request(true) }, 0);
+    for index in 0..200 {
+        assert!(answer.take(piece(index, Some("a"), Some("stop")), &mut Vec::new()).is_ok(), "{index}");
+    }
+    assert!(answer.take(piece(200, Some("a"), None), &mut Vec::new()).is_err());
+    assert!(Answer::new(&request(true), 0).take(piece(128, Some("a"), None), &mut Vec::new()).is_err());
 }

@@ -33,8 +33,15 @@ impl Dialect for OpenAi {
     const STREAM_TYPE: &'static str = "text/event-stream";
     /// Which server it is nobody knows: what is denied to vLLM or llama.cpp for the sake of their memory and of
     /// other callers' slots.
-    const DENIED: &'static [&'static str] =
-        &["n_discard", "id_slot", "slot_id", "kv_transfer_params", "prompt_embeds"];
+    const DENIED: &'static [&'static str] = &[
+        "n_discard",
+        "id_slot",
+        "slot_id",
+        "n_cmpl",
+        "kv_transfer_params",
+        "prompt_embeds",
+        "chat_template",
+    ];
 
     fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error> {
         if let Some(Input::Text(input)) = &request.input {

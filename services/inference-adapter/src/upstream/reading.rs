@@ -122,7 +122,7 @@ impl<D: Dialect> Reading<D> {
         let Self { frames, reader, answer, malformed, state, .. } = self;
         frames.finish(|frame| take_frame(frame, reader, answer, malformed, state, chunks))?;
         if matches!(self.state, State::Open) {
-            self.answer.end(chunks)?;
+            self.answer.cease(chunks)?;
         }
         self.state = State::Ended;
         Ok(())

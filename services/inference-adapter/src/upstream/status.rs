@@ -15,7 +15,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 pub(crate) fn fault(status: u16, retry_after: Option<&str>, body: &[u8], now: SystemTime) -> Fault {
     let words = Words::of(body);
     let reason = match status {
-        401 | 403 => Reason::EngineCredentials,
+        // 402: the account that the credential stands for is empty. Nothing that the caller could mend.
+        401..=403 => Reason::EngineCredentials,
         400 | 404 | 413 | 422 if words.context_too_long() => Reason::ContextLengthExceeded,
         400 | 404 if words.filtered() => Reason::ContentFiltered,
         404 => Reason::EngineModelMissing,
@@ -118,7 +119,9 @@ impl Words {
     }
 
     fn credentials(&self) -> bool {
-        ["authentication_error", "permission_error"].iter().any(|code| self.code.contains(code))
+        ["authentication_error", "permission_error", "billing_error"]
+            .iter()
+            .any(|code| self.code.contains(code))
     }
 
     fn filtered(&self) -> bool {
@@ -175,6 +178,7 @@ mod tests {
     fn d2_d4_statuses_have_reasons() {
         for (status, expected) in [
             (401, Reason::EngineCredentials),
+            (402, Reason::EngineCredentials),
             (403, Reason::EngineCredentials),
             (404, Reason::EngineModelMissing),
             (400, Reason::EngineRejected),

@@ -59,7 +59,8 @@ struct Block<'a> {
 
 #[derive(Debug, Deserialize)]
 struct Event<'a> {
-    #[serde(borrow)]
+    /// Empty in an event that is named `error`: what was its data is its `error` then.
+    #[serde(borrow, default)]
     r#type: Cow<'a, str>,
     message: Option<MessageObject>,
     #[serde(borrow)]
@@ -133,6 +134,12 @@ impl Reader for Events {
             }
             "message_stop" => return Ok(Frame::Done),
             "error" => return Err(engine_error(event.error.map_or("{}", RawValue::get).as_bytes())),
+            "" => {
+                return Err(match event.error {
+                    Some(error) => engine_error(error.get().as_bytes()),
+                    None => Fault::bad_answer("the engine sent an event without a type"),
+                });
+            }
             // `ping`, and what later versions add: clients are to expect that.
             _ => None,
         };
@@ -221,13 +228,13 @@ impl Events {
         }
         match &mut self.open {
             Open::Thought { text, signature } => {
-                if let Some(more) = delta.signature {
-                    signature.push_str(&more);
-                }
-                let Some(more) = delta.thinking else { return Ok(None) };
-                if text.len() + more.len() > THOUGHT_MAX_BYTES {
+                let (signed, said) = (delta.signature.unwrap_or_default(), delta.thinking);
+                let more = signed.len() + said.as_ref().map_or(0, String::len);
+                if text.len() + signature.len() + more > THOUGHT_MAX_BYTES {
                     return Err(Fault::bad_answer("the engine reasons without end"));
                 }
+                signature.push_str(&signed);
+                let Some(more) = said else { return Ok(None) };
                 text.push_str(&more);
                 Ok(Some(reasoning(more)))
             }

@@ -496,3 +496,20 @@ proptest::proptest! {
         proptest::prop_assert!(streamed(&events).1.is_err());
     }
 }
+
+/// As the API sends it, with the event's name: what is read is what `Sse` makes of it.
+#[test]
+fn c6_an_error_in_mid_stream_is_read_by_its_name_or_without() {
+    use crate::frames::{Frames as _, Sse, TooLong};
+    for name in ["event: error\n", ""] {
+        let error = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+        let text = format!("event: message_start\ndata: {}\n\n{name}data: {error}\n\n", start());
+        let (mut reader, mut read) = (Events::default(), Vec::new());
+        let fed = Sse::new(1 << 20).feed(text.as_bytes(), |frame| {
+            read.push(reader.frame(frame).map(drop).map_err(|fault| fault.reason));
+            Ok::<(), TooLong>(())
+        });
+        assert!(fed.is_ok());
+        assert_eq!(read, [Ok(()), Err(penstock_proto::Reason::EngineOverloaded)], "{name}");
+    }
+}
