@@ -35,13 +35,7 @@ pub fn ndjson(pieces: &[&[u8]], max: usize) -> Option<Vec<Vec<u8>>> {
 /// What OpenAI-compatible engines and Ollama are asked for `request`; nothing of one that cannot be asked.
 pub fn write_requests(request: &GenerateRequest) -> Vec<Vec<u8>> {
     let Ok(endpoint) = reqwest::Url::parse("http://engine") else { return Vec::new() };
-    let target = Target {
-        deployment: "fuzz".into(),
-        endpoint,
-        model: "engine-model".into(),
-        context_tokens: None,
-        authorization: None,
-    };
+    let target = Target::of("fuzz".into(), endpoint, "engine-model".into());
     let asked = [OpenAi::generate(request, &target), Ollama::generate(request, &target)];
     asked.into_iter().filter_map(|ask| Some(ask.ok()?.body)).collect()
 }

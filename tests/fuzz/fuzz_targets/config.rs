@@ -18,7 +18,7 @@ fuzz_target!(|text: &str| {
     let adapter = penstock_inference_adapter::Config::read(&mut section, &mut document);
     drop(section);
     let mut section = document.section("router");
-    let deployments: Vec<_> = adapter.deployment_ids().map(str::to_owned).collect();
+    let deployments: Vec<_> = adapter.deployment_ids().collect();
     let _ = penstock_router::Config::read(&mut section, &mut document, &deployments);
     drop(section);
     if let Err(mistakes) = document.finish() {
