@@ -23,7 +23,11 @@ fn main() -> Result<(), Box<dyn Error>> {
                 .map(|m| format!("penstock.auth.v1.{m}")),
         )
         // Nor those that are prompts and answers and nothing else.
-        .skip_debug(["penstock.cache.v1.Object", "penstock.inference.v1.StoredCompletion"])
+        .skip_debug(["penstock.cache.v1.Object"])
+        .skip_debug(
+            ["StoredCompletion", "StoredMessage", "MetadataPair"]
+                .map(|m| format!("penstock.inference.v1.{m}")),
+        )
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     auth::v1::{AuthenticateRequest, CreateResponse, RotateResponse},
     cache::v1::Object,
-    inference::v1::StoredCompletion,
+    inference::v1::{MetadataPair, StoredCompletion, StoredMessage},
 };
 
 impl fmt::Debug for AuthenticateRequest {
@@ -39,10 +39,22 @@ impl fmt::Debug for StoredCompletion {
     }
 }
 
+impl fmt::Debug for StoredMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredMessage").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for MetadataPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetadataPair").finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inference::v1::{GenerateRequest, Metadata, MetadataPair};
+    use crate::inference::v1::{GenerateRequest, Message, Metadata, message::Content};
 
     fn object(value: &str) -> Object {
         let pairs = vec![MetadataPair { key: "k".into(), value: value.into() }];
@@ -51,6 +63,10 @@ mod tests {
 
     fn request(user: String) -> GenerateRequest {
         GenerateRequest { user: Some(user), ..GenerateRequest::default() }
+    }
+
+    fn message(text: String) -> Message {
+        Message { content: Some(Content::Text(text)), ..Message::default() }
     }
 
     #[test]
@@ -63,8 +79,10 @@ mod tests {
             format!("{:?}", Object { content: secret.clone().into(), ..object(&secret) }),
             format!(
                 "{:?}",
-                StoredCompletion { request: Some(request(secret)), ..StoredCompletion::default() }
+                StoredCompletion { request: Some(request(secret.clone())), ..StoredCompletion::default() }
             ),
+            format!("{:?}", object(&secret).metadata),
+            format!("{:?}", StoredMessage { id: "i".into(), message: Some(message(secret)) }),
         ];
         assert!(printed.iter().all(|text| !text.contains("canary")), "{printed:?}");
     }
