@@ -61,6 +61,16 @@ pub(crate) async fn receive<T: Send + 'static>(
     request: Request,
     read: fn(&[u8]) -> Result<T, Error>,
 ) -> Result<Received<T>, Error> {
+    receive_within(app.config.body_max_bytes, app, request, read).await
+}
+
+/// As [`receive`], with a body of at most so many bytes.
+pub(crate) async fn receive_within<T: Send + 'static>(
+    max_bytes: usize,
+    app: &App,
+    request: Request,
+    read: fn(&[u8]) -> Result<T, Error>,
+) -> Result<Received<T>, Error> {
     let (head, body) = request.into_parts();
     let context = context(&head.extensions);
     head::expect_json(&head.headers)?;
@@ -68,7 +78,7 @@ pub(crate) async fn receive<T: Send + 'static>(
     forwarded.expect_credential()?;
     let arrived_by = Instant::now() + app.config.body_timeout;
     let arrived_by = context.deadline().map_or(arrived_by, |deadline| deadline.min(arrived_by));
-    let body = body::read(&head.headers, body, app.config.body_max_bytes, arrived_by).await?;
+    let body = body::read(&head.headers, body, max_bytes, arrived_by).await?;
     let message = parse(body, read).await?;
     Ok(Received { message, forwarded, context })
 }

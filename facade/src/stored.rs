@@ -18,19 +18,18 @@ use penstock_proto::{
         ListStoredMessagesRequest, Metadata, StoredCompletion, UpdateStoredCompletionRequest,
     },
 };
-use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 
 use self::query::Page;
 use crate::{
-    App, body,
+    App,
     chat::{
         request::Pairs,
         stored::{write, write_message},
     },
-    completions::{context, json},
+    completions::{context, json, receive_within},
     error::Error,
-    head::{self, Forwarded},
+    head::Forwarded,
     json::{
         object::{Given, object},
         read,
@@ -65,15 +64,17 @@ pub(crate) async fn get(State(app): State<Arc<App>>, id: Id, request: Request) -
 
 /// Replaces its metadata.
 pub(crate) async fn update(State(app): State<Arc<App>>, id: Id, request: Request) -> Result<Response, Error> {
-    let (head, body) = request.into_parts();
     let id = given(id)?;
-    head::expect_json(&head.headers)?;
-    Forwarded::read(&head.headers)?.expect_credential()?;
-    let context = context(&head.extensions);
-    let arrived_by = Instant::now() + app.config.body_timeout;
-    let arrived_by = context.deadline().map_or(arrived_by, |deadline| deadline.min(arrived_by));
-    let body = body::read(&head.headers, body, UPDATE_MAX_BYTES, arrived_by).await?;
-    let update: Update = read::read(&body, |_| Vec::new())?;
+    let received = receive_within(UPDATE_MAX_BYTES, &app, request, read_update).await?;
+    let mut call = received.context.request(UpdateStoredCompletionRequest { id, metadata: received.message });
+    received.forwarded.put(call.metadata_mut());
+    let (about, answer, _) = app.stored.clone().update(call).await?.into_parts();
+    Ok(written(answer.completion, &about))
+}
+
+/// The metadata that an update gives; `None` takes all away.
+pub(crate) fn read_update(body: &[u8]) -> Result<Option<Metadata>, Error> {
+    let update: Update = read::read(body, |_| Vec::new())?;
     if let Some(unknown) = update.extensions.first() {
         let name: String = unknown.name.chars().take(64).collect();
         return Err(Error::Invalid(vec![Violation::new(
@@ -81,12 +82,9 @@ pub(crate) async fn update(State(app): State<Arc<App>>, id: Id, request: Request
             "is not known here: only metadata can be changed",
         )]));
     }
-    let Some(metadata) = update.metadata else {
-        return Err(Error::Invalid(vec![Violation::new("metadata", "is required: an object of strings")]));
-    };
-    let message = UpdateStoredCompletionRequest { id, metadata };
-    let (about, answer, _) = app.stored.clone().update(call(&head, message)?).await?.into_parts();
-    Ok(written(answer.completion, &about))
+    update
+        .metadata
+        .ok_or_else(|| Error::Invalid(vec![Violation::new("metadata", "is required: an object of strings")]))
 }
 
 /// Deletes one.

@@ -169,7 +169,7 @@ fn examples_are_what_they_are_examples_of() {
                 "CompletionRequest" => text::request::read(body.as_bytes()).map(drop),
                 "EmbeddingsRequest" => embeddings::read(body.as_bytes()).map(drop),
                 "ModerationRequest" => moderations::read(body.as_bytes()).map(drop),
-                "StoredCompletionUpdate" => Ok(()),
+                "StoredCompletionUpdate" => crate::stored::read_update(body.as_bytes()).map(drop),
                 other => panic!("say how {other} is read"),
             };
             read.unwrap();
