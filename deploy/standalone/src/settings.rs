@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use penstock_chassis::{
-    Channel, ServerConfig, ShutdownConfig, TelemetryConfig,
+    Channel, HealthConfig, ServerConfig, ShutdownConfig, TelemetryConfig,
     config::{Document, Environment, Mistakes, Section},
 };
 
@@ -33,6 +33,7 @@ pub(crate) struct Options {
 pub(crate) struct Settings {
     pub(crate) telemetry: TelemetryConfig,
     pub(crate) shutdown: ShutdownConfig,
+    pub(crate) health: HealthConfig,
     pub(crate) facade: (ServerConfig, penstock_facade::Config),
     /// Where the router is, for a facade of its own.
     pub(crate) facade_router: String,
@@ -79,6 +80,7 @@ impl Settings {
     fn read(mut document: Document) -> Result<Self, Mistakes> {
         let telemetry = TelemetryConfig::read(&mut document);
         let shutdown = ShutdownConfig::read(&mut document);
+        let health = HealthConfig::read(&mut document);
 
         let mut section = document.section("facade");
         let listen = ServerConfig::read(&mut section, 4000, 9400);
@@ -128,6 +130,7 @@ impl Settings {
         Ok(Self {
             telemetry,
             shutdown,
+            health,
             facade,
             facade_router,
             router: (listen, router),

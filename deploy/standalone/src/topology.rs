@@ -48,6 +48,18 @@ impl Service {
         }
     }
 
+    /// Its name in health and metrics.
+    const fn title(self) -> &'static str {
+        match self {
+            Service::Facade => "facade",
+            Service::Router => "router",
+            Service::Auth => "auth",
+            Service::RateLimiter => "rate-limiter",
+            Service::Cache => "cache",
+            Service::InferenceAdapter => "inference-adapter",
+        }
+    }
+
     /// Its name in traces.
     const fn name(self) -> &'static str {
         match self {
@@ -75,30 +87,30 @@ impl Service {
 /// Runs everything in this process.
 pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
     let telemetry = settings.telemetry.start("penstock")?;
-    let chassis = Chassis::default();
+    let chassis = Chassis::named(Service::Facade.title(), settings.health);
     let (listen, facade) = settings.facade;
     // First of all: a port that is taken must not cost a key that nobody has seen.
     let listener = server::listen(listen.listen, "facade.listen").await?;
     let process = Process::new(chassis.clone(), settings.shutdown);
     process.serve_metrics(listen.metrics_listen).await?;
 
-    let of_auth = chassis.beside();
+    let of_auth = chassis.beside(Service::Auth.title());
     let admin_key_is_set = settings.auth.1.admin_key.is_some();
     let started = penstock_auth::start(settings.auth.1, &of_auth).await?;
     // At once: the key is stored by now, and if anything fails below nobody would ever see it.
     banner::print_start(&listen, started.first_key.as_ref(), admin_key_is_set)?;
     let auth = in_process(Service::Auth, started.routes, &of_auth);
-    let of_limiter = chassis.beside();
+    let of_limiter = chassis.beside(Service::RateLimiter.title());
     let routes = penstock_rate_limiter::start(settings.rate_limiter.1, &of_limiter);
     let rate_limiter = in_process(Service::RateLimiter, routes, &of_limiter);
-    let of_cache = chassis.beside();
+    let of_cache = chassis.beside(Service::Cache.title());
     let routes = penstock_cache::start(settings.cache.1, &of_cache).await?;
     let cache = in_process(Service::Cache, routes, &of_cache);
-    let of_adapter = chassis.beside();
+    let of_adapter = chassis.beside(Service::InferenceAdapter.title());
     let routes = penstock_inference_adapter::start(settings.inference_adapter.1, &of_adapter).await?;
     let inference_adapter = in_process(Service::InferenceAdapter, routes, &of_adapter);
 
-    let of_router = chassis.beside();
+    let of_router = chassis.beside(Service::Router.title());
     let channels = penstock_router::Channels { auth: auth.clone(), rate_limiter, cache, inference_adapter };
     let models = banner::models(&settings.router.1, &channels.inference_adapter).await;
     let routes = penstock_router::start(settings.router.1, &channels, &of_router);
@@ -115,7 +127,7 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
 /// Runs one service in this process.
 pub(crate) async fn serve(service: Service, settings: Settings) -> anyhow::Result<()> {
     let telemetry = settings.telemetry.start(service.name())?;
-    let chassis = Chassis::default();
+    let chassis = Chassis::named(service.title(), settings.health);
     let process = Process::new(chassis.clone(), settings.shutdown);
     match service {
         Service::Facade => {

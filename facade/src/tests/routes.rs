@@ -186,7 +186,8 @@ async fn health_shows_states_and_no_details() {
     let ready = facade.get("/health/ready").await;
     assert_eq!((ready.status, ready.body.as_str()), (StatusCode::OK, r#"{"status":"UP"}"#));
 
-    let component = facade.chassis.health.component("cache", false);
+    let component =
+        facade.chassis.health.component("cache", penstock_proto::status::v1::Kind::Service, false);
     component.down("redis://secret:6379 refused", None);
     let health = facade.get("/health").await;
     let expected = json!({"status": "DEGRADED", "components": [{"name": "cache", "status": "DOWN"}]});

@@ -18,7 +18,10 @@ mod store;
 use std::sync::Arc;
 
 use penstock_chassis::Chassis;
-use penstock_proto::auth::v1::{auth_server::AuthServer, keys_server::KeysServer};
+use penstock_proto::{
+    auth::v1::{auth_server::AuthServer, keys_server::KeysServer},
+    status::v1::Kind,
+};
 use secrecy::SecretString;
 use tonic::service::Routes;
 
@@ -45,7 +48,7 @@ pub async fn start(config: Config, chassis: &Chassis) -> Result<Started, Error> 
 }
 
 async fn start_at(config: Config, chassis: &Chassis, clock: Clock) -> Result<Started, Error> {
-    let store = chassis.health.component("auth/store", true);
+    let store = chassis.health.component("auth/store", Kind::Store, true);
     let Config { data_dir, memo_ttl, admin_key } = config;
     let now = clock();
     let opened = tokio::task::spawn_blocking(move || start::open(&data_dir, admin_key.as_ref(), now));

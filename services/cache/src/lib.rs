@@ -13,7 +13,10 @@ mod store;
 use std::{sync::Arc, time::Duration};
 
 use penstock_chassis::{Chassis, MESSAGE_MAX_BYTES};
-use penstock_proto::cache::v1::{cache_server::CacheServer, objects_server::ObjectsServer};
+use penstock_proto::{
+    cache::v1::{cache_server::CacheServer, objects_server::ObjectsServer},
+    status::v1::Kind,
+};
 use prometheus_client::metrics::counter::Counter;
 use tonic::service::Routes;
 
@@ -40,7 +43,7 @@ pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
         evictions.inc();
     }));
     counts.register(&chassis.metrics, &store);
-    let component = chassis.health.component("cache/store", false);
+    let component = chassis.health.component("cache/store", Kind::Store, false);
     component.up(None);
     chassis.tasks.spawn("cache sweep", {
         let (store, stopping) = (Arc::clone(&store), chassis.tasks.stopping());
@@ -61,7 +64,7 @@ async fn start_objects(config: &Config, chassis: &Chassis) -> Result<ObjectsServ
     if medium == Medium::Memory {
         tracing::info!("objects are kept in memory: stored completions are gone when this process ends");
     }
-    let component = chassis.health.component("cache/objects", false);
+    let component = chassis.health.component("cache/objects", Kind::Store, false);
     let counter = evicted.clone();
     let opening = tokio::task::spawn_blocking(move || EmbeddedObjectStore::open(&medium, bounds, counter));
     let store: Arc<dyn ObjectStore> = Arc::new(opening.await.unwrap_or(Err(Error::Cut))?);

@@ -1,21 +1,46 @@
 //! Health of a process: components report their state, everything else is a view of that one report.
-//! `status.v1` shows all of it; `grpc.health.v1` says SERVING for UP and DEGRADED, else NOT_SERVING.
+//! `status.v1` shows all of it; `grpc.health.v1` says SERVING for UP and DEGRADED, else NOT_SERVING. Checks run in
+//! the background: whoever asks gets the last report, whatever the dependencies do.
 
+mod channel;
+mod check;
+mod component;
+mod config;
 mod grpc;
-mod watch_channel;
+mod journal;
+mod judge;
+mod metrics;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
-use penstock_proto::status::v1::{Component as ComponentReport, Report, State};
-use tokio::sync::watch;
+use penstock_proto::status::v1::{Change, Component as ComponentReport, Kind, Report, State};
+use tokio::sync::{Semaphore, watch};
 use tonic::service::Routes;
+
+pub(crate) use self::metrics::HealthMetrics;
+pub use self::{
+    check::{Check, Outcome},
+    component::Component,
+    config::{CheckConfig, HealthConfig},
+    judge::Judge,
+};
+use self::{component::Entry, journal::Journal};
 
 /// Version of the program, as it stands in reports.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The name under which `grpc.health.v1` says whether the process is alive: it always is, if it answers.
+const LIVENESS: &str = "liveness";
+/// The name under which it says whether requests should be sent here.
+const READINESS: &str = "readiness";
+/// The name under which it says whether the start is over.
+const STARTUP: &str = "startup";
+/// What the names of models begin with, here and in reports.
+pub const MODEL_PREFIX: &str = "model/";
 
 /// The health of a process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,51 +50,97 @@ pub struct Health {
 
 #[derive(Debug)]
 struct Inner {
+    config: HealthConfig,
     state: Mutex<Registry>,
     report: watch::Sender<Arc<Report>>,
+    /// The report without what a look alone changes: sent on when a state or a text changes.
+    changes: watch::Sender<Arc<Report>>,
+    /// Room for streams that watch.
+    watches: Arc<Semaphore>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Registry {
+    service: &'static str,
+    began: SystemTime,
     components: BTreeMap<String, Entry>,
     handles: u64,
     services: BTreeSet<String>,
+    journal: Journal,
     /// The components are all there: before that the process is not ready.
     started: bool,
     draining: bool,
     ended: bool,
 }
 
-#[derive(Debug)]
-struct Entry {
-    /// The handle that reports it.
-    handle: u64,
-    component: ComponentReport,
-    /// What it is made of, for people: its own state says already what follows from theirs.
-    parts: Vec<ComponentReport>,
-}
-
 impl Default for Health {
     fn default() -> Self {
-        let report = Registry::default().report();
-        Self {
-            inner: Arc::new(Inner { state: Mutex::default(), report: watch::Sender::new(Arc::new(report)) }),
-        }
+        Self::new("", HealthConfig::default())
     }
 }
 
 impl Health {
+    /// The health of `service`, which has no components yet.
+    pub fn new(service: &'static str, config: HealthConfig) -> Self {
+        let registry = Registry {
+            service,
+            began: SystemTime::now(),
+            components: BTreeMap::new(),
+            handles: 0,
+            services: BTreeSet::new(),
+            journal: Journal::new(config.history_max),
+            started: false,
+            draining: false,
+            ended: false,
+        };
+        let report = Arc::new(registry.report());
+        let watches = Arc::new(Semaphore::new(config.watches_max));
+        let changes = watch::Sender::new(Arc::new(without_looks(&report)));
+        let inner = Inner {
+            config,
+            state: Mutex::new(registry),
+            report: watch::Sender::new(report),
+            changes,
+            watches,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The health of another service of the same process, by the same configuration.
+    #[must_use]
+    pub fn beside(&self, service: &'static str) -> Self {
+        Self::new(service, self.inner.config.clone())
+    }
+
+    /// The service that this is the health of.
+    pub fn service(&self) -> &'static str {
+        self.lock().service
+    }
+
+    /// How a check is made: `usual`, and what the configuration says for its name.
+    pub fn check_config(&self, name: &str, usual: CheckConfig) -> CheckConfig {
+        self.inner.config.of(name, usual)
+    }
+
     /// Adds a component to the report, until the handle is dropped. `required`: without it the process is DOWN.
-    pub fn component(&self, name: impl Into<String>, required: bool) -> Component {
+    /// The configuration may say otherwise.
+    pub fn component(&self, name: impl Into<String>, kind: Kind, required: bool) -> Component {
         let name = name.into();
+        let (required, readiness) = self.inner.config.weight(&name, required);
         let mut handle = 0;
         self.change(|registry| {
             registry.handles += 1;
             handle = registry.handles;
-            let fresh = ComponentReport { name: name.clone(), required, ..ComponentReport::default() };
-            registry.components.insert(name.clone(), Entry { handle, component: fresh, parts: Vec::new() });
+            let component = ComponentReport {
+                name: name.clone(),
+                required,
+                kind: kind.into(),
+                ignored_by_readiness: !readiness,
+                ..ComponentReport::default()
+            };
+            registry.components.insert(name.clone(), Entry::new(handle, component));
         });
-        Component { name, handle, health: self.clone() }
+        Component::new(name, handle, self.clone())
     }
 
     /// Names a gRPC service that this process serves: it gets the process' health under its own name.
@@ -77,6 +148,7 @@ impl Health {
         self.change(|registry| {
             registry.services.insert(service.into());
         });
+        self.wake();
     }
 
     /// Says that every part is in place: until then the process is DOWN.
@@ -92,6 +164,7 @@ impl Health {
     /// Ends every Watch: an open one holds the server for ever.
     pub fn end_watches(&self) {
         self.change(|registry| registry.ended = true);
+        self.wake();
     }
 
     /// The report now. Costs nothing: checks run in the background, never on the probe's time.
@@ -99,29 +172,59 @@ impl Health {
         Arc::clone(&self.inner.report.borrow())
     }
 
+    /// The report now and again whenever a state or its reason changes; without latencies and times of checks.
+    pub fn changes(&self) -> watch::Receiver<Arc<Report>> {
+        self.inner.changes.subscribe()
+    }
+
+    /// The changes of state that were seen, the newest first, at most `limit`.
+    pub fn history(&self, limit: usize) -> Vec<Change> {
+        self.lock().journal.newest(limit)
+    }
+
     /// Adds the gRPC faces of health to `routes`: `grpc.health.v1.Health` and `penstock.status.v1.Status`.
     pub fn add_to(&self, routes: Routes) -> Routes {
         grpc::add_to(routes, self)
     }
 
-    fn subscribe(&self) -> watch::Receiver<Arc<Report>> {
-        self.inner.report.subscribe()
+    /// The components of which this process itself says how they are.
+    fn own(&self) -> Vec<ComponentReport> {
+        let registry = self.lock();
+        registry.components.values().flat_map(Entry::own).cloned().collect()
     }
 
-    fn knows(&self, service: &str) -> bool {
-        service.is_empty() || self.lock().services.contains(service)
+    fn serves_now(&self, service: &str) -> bool {
+        self.lock().services.contains(service)
     }
 
     fn has_ended(&self) -> bool {
         self.lock().ended
     }
 
+    /// Changes the registry, and tells whoever listens.
     fn change(&self, change: impl FnOnce(&mut Registry)) {
         let mut registry = self.lock();
         change(&mut registry);
-        let report = Arc::new(registry.report());
+        let mut report = registry.report();
+        let news = registry.journal.take(&mut report, SystemTime::now());
+        let own: Vec<Change> = news.into_iter().filter(|change| registry.is_own(&change.name)).collect();
+        let quiet = without_looks(&report);
         // Sent under the lock: reports never overtake one another.
-        self.inner.report.send_replace(report);
+        self.inner.report.send_replace(Arc::new(report));
+        self.inner.changes.send_if_modified(|last| {
+            let changed = **last != quiet;
+            if changed {
+                *last = Arc::new(quiet);
+            }
+            changed
+        });
+        drop(registry);
+        own.iter().for_each(journal::log);
+    }
+
+    /// Makes those who watch look again: what they ask for may have become known, or their time be over.
+    fn wake(&self) {
+        self.inner.changes.send_modify(|_| ());
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Registry> {
@@ -131,12 +234,33 @@ impl Health {
 
 impl Registry {
     fn report(&self) -> Report {
-        let worst = self.components.values().map(|entry| effect(&entry.component)).max().unwrap_or(State::Up);
-        let state = if self.draining || !self.started { State::Down } else { worst };
-        let all = |entry: &Entry| std::iter::once(entry.component.clone()).chain(entry.parts.clone());
-        let mut components: Vec<_> = self.components.values().flat_map(all).collect();
+        let own = || self.components.values().map(|entry| &entry.component);
+        let worst = |components: &mut dyn Iterator<Item = &ComponentReport>| {
+            components.map(effect).max().unwrap_or(State::Up)
+        };
+        let (mut state, mut readiness) =
+            (worst(&mut own()), worst(&mut own().filter(|component| !component.ignored_by_readiness)));
+        if self.draining || !self.started {
+            (state, readiness) = (State::Down, State::Down);
+        }
+        let mut components: Vec<_> =
+            self.components.values().flat_map(|entry| entry.all()).cloned().collect();
         components.sort_by(|a, b| a.name.cmp(&b.name));
-        Report { state: state.into(), draining: self.draining, version: VERSION.to_owned(), components }
+        Report {
+            state: state.into(),
+            readiness: readiness.into(),
+            draining: self.draining,
+            starting: !self.started,
+            version: VERSION.to_owned(),
+            service: self.service.to_owned(),
+            started_at: Some(self.began.into()),
+            components,
+        }
+    }
+
+    /// Whether this process itself says how the component is. What other services say of theirs, they log.
+    fn is_own(&self, name: &str) -> bool {
+        !self.components.values().any(|entry| entry.heard(name))
     }
 }
 
@@ -150,77 +274,15 @@ fn effect(component: &ComponentReport) -> State {
     }
 }
 
-/// The handle of a component: it leaves the report when this is dropped. If the name was taken over by a newer
-/// handle, this one has no say any more.
-#[derive(Debug)]
-pub struct Component {
-    name: String,
-    handle: u64,
-    health: Health,
-}
-
-impl Component {
-    /// It works. `latency`: how long the check took, if it was measured.
-    pub fn up(&self, latency: Option<Duration>) {
-        self.set(State::Up, String::new(), latency);
+/// The report without what changes with every check: a Watch tells of changes only.
+fn without_looks(report: &Report) -> Report {
+    let mut report = report.clone();
+    for component in &mut report.components {
+        component.latency = None;
+        component.checked_at = None;
+        component.last_success_at = None;
     }
-
-    /// It works with a loss. `detail` is for operators: never an upstream's text.
-    pub fn degraded(&self, detail: impl Into<String>, latency: Option<Duration>) {
-        self.set(State::Degraded, detail.into(), latency);
-    }
-
-    /// It does not work. `detail` is for operators: never an upstream's text.
-    pub fn down(&self, detail: impl Into<String>, latency: Option<Duration>) {
-        self.set(State::Down, detail.into(), latency);
-    }
-
-    /// What it is made of, as it says itself.
-    fn parts(&self, parts: Vec<ComponentReport>) {
-        self.health.change(|registry| {
-            if let Some(entry) = registry.components.get_mut(&self.name)
-                && entry.handle == self.handle
-            {
-                entry.parts = parts;
-            }
-        });
-    }
-
-    fn set(&self, state: State, detail: String, latency: Option<Duration>) {
-        let mut before = State::Unspecified;
-        self.health.change(|registry| {
-            if let Some(Entry { handle, component, .. }) = registry.components.get_mut(&self.name)
-                && *handle == self.handle
-            {
-                before = component.state();
-                component.state = state.into();
-                component.detail.clone_from(&detail);
-                component.latency = latency.and_then(|latency| latency.try_into().ok());
-                component.checked_at = Some(SystemTime::now().into());
-            }
-        });
-        let name = state.as_str_name().trim_start_matches("STATE_");
-        match (before, state) {
-            _ if before == state => {}
-            // The first word that all is well is no news.
-            (State::Unspecified, State::Up) => {}
-            // Neither is that not all is there yet at the start.
-            (State::Unspecified, _) | (_, State::Up) => {
-                tracing::info!(component = self.name, state = name, detail, "health changed");
-            }
-            _ => tracing::warn!(component = self.name, state = name, detail, "health changed"),
-        }
-    }
-}
-
-impl Drop for Component {
-    fn drop(&mut self) {
-        self.health.change(|registry| {
-            if registry.components.get(&self.name).is_some_and(|entry| entry.handle == self.handle) {
-                registry.components.remove(&self.name);
-            }
-        });
-    }
+    report
 }
 
 #[cfg(test)]
@@ -236,7 +298,8 @@ mod tests {
     #[test]
     fn the_worst_required_component_wins_an_optional_one_can_only_degrade() {
         let health = started();
-        let (required, optional) = (health.component("a", true), health.component("b", false));
+        let required = health.component("a", Kind::Part, true);
+        let optional = health.component("b", Kind::Part, false);
         assert_eq!(health.report().state(), State::Down, "never checked");
         required.up(None);
         assert_eq!(health.report().state(), State::Up);
@@ -252,8 +315,8 @@ mod tests {
     #[test]
     fn an_old_handle_has_no_say_over_a_newer_one() {
         let health = started();
-        let old = health.component("a", true);
-        let new = health.component("a", true);
+        let old = health.component("a", Kind::Part, true);
+        let new = health.component("a", Kind::Part, true);
         new.up(None);
         old.down("gone", None);
         drop(old);
@@ -264,10 +327,40 @@ mod tests {
     #[test]
     fn not_ready_before_the_start_nor_while_draining() {
         let health = Health::default();
-        assert_eq!(health.report().state(), State::Down);
+        assert_eq!((health.report().state(), health.report().starting), (State::Down, true));
         health.started();
-        assert_eq!(health.report().state(), State::Up);
+        assert_eq!((health.report().state(), health.report().starting), (State::Up, false));
         health.drain();
-        assert_eq!((health.report().state(), health.report().draining), (State::Down, true));
+        let report = health.report();
+        assert_eq!((report.state(), report.readiness(), report.draining), (State::Down, State::Down, true));
+    }
+
+    #[test]
+    fn readiness_looks_only_at_what_it_is_to_look_at() {
+        let config = HealthConfig::of_text("[health]\n[[health.checks]]\nname = 'a'\nreadiness = false");
+        let health = Health::new("router", config);
+        health.started();
+        health.component("a", Kind::Part, true).down("gone", None);
+        let kept = health.component("a", Kind::Part, true);
+        kept.down("gone", None);
+        let report = health.report();
+        assert_eq!((report.state(), report.readiness()), (State::Down, State::Up));
+    }
+
+    #[test]
+    fn what_others_said_is_unknown_once_they_cannot_be_asked() {
+        let health = started();
+        let router = health.component("router", Kind::Service, true);
+        let part =
+            |state: State| ComponentReport { name: "auth".into(), state: state.into(), ..Default::default() };
+        router.heard(vec![part(State::Up)]);
+        router.up(None);
+        assert_eq!(health.report().components[0].part_of, "router");
+        router.deaf();
+        let report = health.report();
+        assert_eq!(
+            (report.components[0].name.as_str(), report.components[0].state()),
+            ("auth", State::Unspecified)
+        );
     }
 }

@@ -20,7 +20,7 @@ mod telemetry;
 pub use arrival::arriving;
 pub use channel::{Channel, InvalidEndpoint};
 pub use context::CallContext;
-pub use health::{Component, Health};
+pub use health::{Check, CheckConfig, Component, Health, HealthConfig, Judge, MODEL_PREFIX, Outcome};
 pub use metrics::Metrics;
 pub use process::{Process, ShutdownConfig};
 pub use reflection::with_reflection;
@@ -40,11 +40,21 @@ pub struct Chassis {
 }
 
 impl Chassis {
+    /// The chassis of `service`, whose checks are made as `health` says.
+    pub fn named(service: &'static str, health: HealthConfig) -> Self {
+        let health = Health::new(service, health);
+        let chassis = Self { health, ..Self::default() };
+        chassis.metrics.health().add(&chassis.health);
+        chassis
+    }
+
     /// A chassis for another service of the same process: metrics and tasks are shared, health is its own, so
     /// that each service tells of itself in one process as in six.
     #[must_use]
-    pub fn beside(&self) -> Self {
-        Self { health: Health::default(), ..self.clone() }
+    pub fn beside(&self, service: &'static str) -> Self {
+        let health = self.health.beside(service);
+        self.metrics.health().add(&health);
+        Self { health, ..self.clone() }
     }
 }
 

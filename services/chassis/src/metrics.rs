@@ -15,6 +15,8 @@ use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tonic::Code;
 
+use crate::health::HealthMetrics;
+
 /// Upper edges of the duration histogram, in seconds: from an in-process call to a long generation.
 const DURATION_EDGES: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
@@ -24,6 +26,7 @@ const DURATION_EDGES: [f64; 14] =
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     rpc: Arc<RpcMetrics>,
+    health: HealthMetrics,
 }
 
 impl Default for Metrics {
@@ -37,7 +40,9 @@ impl Default for Metrics {
             rpc.seconds.clone(),
         );
         registry.register("penstock_rpc_in_flight", "gRPC calls being served", rpc.in_flight.clone());
-        Self { registry: Arc::new(Mutex::new(registry)), rpc: Arc::new(rpc) }
+        let health = HealthMetrics::default();
+        registry.register_collector(Box::new(health.clone()));
+        Self { registry: Arc::new(Mutex::new(registry)), rpc: Arc::new(rpc), health }
     }
 }
 
@@ -55,6 +60,11 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
         Ok(text)
+    }
+
+    /// The services whose health is told among the metrics.
+    pub(crate) fn health(&self) -> &HealthMetrics {
+        &self.health
     }
 
     pub(crate) fn rpc(&self) -> &Arc<RpcMetrics> {

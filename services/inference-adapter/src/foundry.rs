@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use penstock_chassis::Chassis;
-use penstock_proto::inference::v1::Capabilities;
+use penstock_proto::{inference::v1::Capabilities, status::v1::Kind as ComponentKind};
 
 use crate::{
     capabilities::implied,
@@ -90,7 +90,11 @@ impl Foundry {
             discovered,
             engine,
             first_token: self.metrics.first_token(&id),
-            component: self.chassis.health.component(format!("deployment/{id}"), false),
+            component: self.chassis.health.component(
+                format!("deployment/{id}"),
+                ComponentKind::Deployment,
+                false,
+            ),
             evidence: Mutex::new(Evidence::none()),
             declared,
             implied: implied(kind),

@@ -170,6 +170,7 @@ fn report(deployment: &Deployment) -> DeploymentReport {
         checked_at: checked_at.map(SystemTime::into),
         in_flight: deployment.in_flight(),
         capabilities: said(deployment),
+        ..DeploymentReport::default()
     }
 }
 

@@ -21,7 +21,7 @@ use std::{
 };
 
 use penstock_chassis::{Chassis, Component};
-use penstock_proto::ratelimit::v1::rate_limiter_server::RateLimiterServer;
+use penstock_proto::{ratelimit::v1::rate_limiter_server::RateLimiterServer, status::v1::Kind};
 use tonic::service::Routes;
 
 pub use crate::config::Config;
@@ -35,7 +35,7 @@ const SWEEP_STEP: usize = 256;
 /// The rate-limiter's gRPC routes. Sweeps in the background until the process stops.
 pub fn start(config: Config, chassis: &Chassis) -> Routes {
     let limiter = Arc::new(Limiter::new(config.limits, config.reservation_ttl, config.max_buckets));
-    let store = chassis.health.component("rate-limiter/store", true);
+    let store = chassis.health.component("rate-limiter/store", Kind::Store, true);
     store.up(None);
     let decisions = Decisions::register(&chassis.metrics, &limiter);
     let stopping = chassis.tasks.stopping();

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use penstock_chassis::{Channel, Chassis};
 use penstock_proto::{
     adapter::v1::{WatchRequest, WatchResponse, deployments_client::DeploymentsClient},
-    status::v1::State,
+    status::v1::{Kind, State},
 };
 use tokio::time::sleep;
 use tokio_stream::StreamExt as _;
@@ -30,7 +30,7 @@ pub(crate) fn follow(
     let mut client = DeploymentsClient::new(adapter.clone());
     let stopping = chassis.tasks.stopping();
     // Required: before the first report nobody knows what is offered.
-    let component = chassis.health.component("registry", true);
+    let component = chassis.health.component("models", Kind::Part, true);
     let watching = async move {
         loop {
             if let Ok(reports) = client.watch(WatchRequest {}).await {

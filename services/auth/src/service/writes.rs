@@ -99,7 +99,7 @@ impl Writes {
 #[cfg(test)]
 mod tests {
     use penstock_chassis::Health;
-    use penstock_proto::status::v1::State;
+    use penstock_proto::status::v1::{Kind, State};
 
     use super::*;
     use crate::{
@@ -116,7 +116,7 @@ mod tests {
     async fn a_store_that_cannot_be_written_degrades_until_it_can() {
         let (keyring, store) = keyring(Some(ADMIN_KEY));
         let (health, tasks) = (Health::default(), Tasks::default());
-        let writes = Writes::new(Arc::new(keyring), health.component("auth/store", true), tasks);
+        let writes = Writes::new(Arc::new(keyring), health.component("auth/store", Kind::Store, true), tasks);
         assert_eq!(state(&health), State::Up);
         store.broken.store(true, Ordering::Relaxed);
         let failed = writes.run(|keyring| keyring.create(draft(&[]), at(1))).await;

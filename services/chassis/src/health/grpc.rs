@@ -10,10 +10,12 @@ use std::{
 use penstock_proto::{
     Error, Reason,
     status::v1::{
-        GetRequest, GetResponse, Report, State, WatchRequest, WatchResponse,
+        GetRequest, GetResponse, ListChangesRequest, ListChangesResponse, Report, State, WatchRequest,
+        WatchResponse,
         status_server::{Status as StatusService, StatusServer},
     },
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_stream::{Stream, wrappers::WatchStream};
 use tonic::{Request, Response, Status, service::Routes};
 use tonic_health::pb::{
@@ -22,7 +24,7 @@ use tonic_health::pb::{
     health_server::{Health as HealthService, HealthServer},
 };
 
-use super::Health;
+use super::{Health, LIVENESS, MODEL_PREFIX, READINESS, STARTUP};
 
 /// Longest name of a service that is looked up, in bytes: no real one comes near it.
 const NAME_MAX_BYTES: usize = 512;
@@ -35,10 +37,41 @@ pub(super) fn add_to(routes: Routes, health: &Health) -> Routes {
 #[derive(Clone)]
 struct Faces(Health);
 
-fn serving(report: &Report) -> ServingStatus {
-    match report.state() {
+/// How a service is; `None`: there is none of this name. The empty name is the whole server.
+fn serving(health: &Health, report: &Report, service: &str) -> Option<ServingStatus> {
+    let state = match service {
+        LIVENESS => State::Up,
+        READINESS => report.readiness(),
+        STARTUP if report.starting => State::Down,
+        STARTUP => State::Up,
+        model if model.starts_with(MODEL_PREFIX) => {
+            // By name, as they are sorted.
+            let index = report.components.binary_search_by(|one| one.name.as_str().cmp(model)).ok()?;
+            report.components.get(index)?.state()
+        }
+        "" => report.state(),
+        service => health.serves_now(service).then(|| report.state())?,
+    };
+    Some(match state {
         State::Up | State::Degraded => ServingStatus::Serving,
-        State::Down | State::Unspecified => ServingStatus::NotServing,
+        State::Down => ServingStatus::NotServing,
+        State::Unspecified => ServingStatus::Unknown,
+    })
+}
+
+impl Faces {
+    /// A view of the report at once and on every change, if there is room.
+    fn watch<T>(
+        &self,
+        view: impl Fn(&Health, &Report) -> T + Send + 'static,
+    ) -> Result<Response<Watch<T>>, Status> {
+        let room = Arc::clone(&self.0.inner.watches).try_acquire_owned().map_err(|_| {
+            Error::new(
+                Reason::Overloaded,
+                "too many streams watch health here: end some, or raise health.watches_max",
+            )
+        })?;
+        Ok(Response::new(Watch::new(&self.0, room, view)))
     }
 }
 
@@ -49,11 +82,10 @@ impl HealthService for Faces {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
-        if service.len() > NAME_MAX_BYTES || !self.0.knows(&service) {
-            return Err(Error::new(Reason::NotFound, "no such service").into());
-        }
-        let status = serving(&self.0.report()).into();
-        Ok(Response::new(HealthCheckResponse { status }))
+        let known = Some(service).filter(|service| service.len() <= NAME_MAX_BYTES);
+        let status = known.and_then(|service| serving(&self.0, &self.0.report(), &service));
+        let status = status.ok_or_else(|| Error::new(Reason::NotFound, "no such service"))?;
+        Ok(Response::new(HealthCheckResponse { status: status.into() }))
     }
 
     type WatchStream = Watch<HealthCheckResponse>;
@@ -67,11 +99,10 @@ impl HealthService for Faces {
             // No service has such a name, now or later: nothing of it is kept.
             service = "?".to_owned();
         }
-        Ok(Response::new(Watch::new(&self.0, move |health, report| {
-            let known = health.knows(&service);
-            let status = if known { serving(report) } else { ServingStatus::ServiceUnknown };
+        Self::watch(self, move |health, report| {
+            let status = serving(health, report, &service).unwrap_or(ServingStatus::ServiceUnknown);
             HealthCheckResponse { status: status.into() }
-        })))
+        })
     }
 }
 
@@ -84,15 +115,18 @@ impl StatusService for Faces {
     type WatchStream = Watch<WatchResponse>;
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Ok(Response::new(Watch::new(&self.0, |_, report| {
-            let mut report = report.clone();
-            // Not a change of state: a Watch tells of changes only.
-            for component in &mut report.components {
-                component.latency = None;
-                component.checked_at = None;
-            }
-            WatchResponse { report: Some(report) }
-        })))
+        Self::watch(self, |_, report| WatchResponse { report: Some(report.clone()) })
+    }
+
+    async fn list_changes(
+        &self,
+        request: Request<ListChangesRequest>,
+    ) -> Result<Response<ListChangesResponse>, Status> {
+        let limit = match request.into_inner().limit {
+            0 => usize::MAX,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
+        Ok(Response::new(ListChangesResponse { changes: self.0.history(limit) }))
     }
 }
 
@@ -105,12 +139,17 @@ struct Watch<T> {
     view: View<T>,
     last: Option<T>,
     ending: bool,
+    _room: OwnedSemaphorePermit,
 }
 
 impl<T> Watch<T> {
-    fn new(health: &Health, view: impl Fn(&Health, &Report) -> T + Send + 'static) -> Self {
-        let reports = WatchStream::new(health.subscribe());
-        Self { reports, health: health.clone(), view: Box::new(view), last: None, ending: false }
+    fn new(
+        health: &Health,
+        room: OwnedSemaphorePermit,
+        view: impl Fn(&Health, &Report) -> T + Send + 'static,
+    ) -> Self {
+        let reports = WatchStream::new(health.changes());
+        Self { reports, health: health.clone(), view: Box::new(view), last: None, ending: false, _room: room }
     }
 }
 
@@ -173,7 +212,7 @@ mod tests {
         assert_eq!(next().await, Some(ServingStatus::NotServing));
         chassis.health.started();
         assert_eq!(next().await, Some(ServingStatus::Serving));
-        let component = chassis.health.component("optional", false);
+        let component = chassis.health.component("optional", penstock_proto::status::v1::Kind::Part, false);
         component.down("gone", None);
         chassis.health.drain();
         assert_eq!(next().await, Some(ServingStatus::NotServing));

@@ -18,7 +18,7 @@ type Client = ObjectsClient<Channel>;
 
 fn serve(store: Arc<dyn ObjectStore>) -> (Client, Chassis) {
     let chassis = Chassis::default();
-    let component = chassis.health.component("cache/objects", false);
+    let component = chassis.health.component("cache/objects", penstock_proto::status::v1::Kind::Store, false);
     let measures = Arc::new(Measures::register(&chassis.metrics, &store, Counter::default(), component));
     let service = ObjectsService { store, measures, clock: || 1000 };
     let routes = Routes::new(penstock_proto::cache::v1::objects_server::ObjectsServer::new(service));
