@@ -160,7 +160,7 @@ impl Mesh {
         };
         let router = Channel::local(start(config, &channels, &chassis), &chassis);
         // Until the first report nothing is known of anybody.
-        while !is_up(&chassis, "registry") {
+        while !is_up(&chassis, "models") {
             tokio::task::yield_now().await;
         }
         Self { router: InferenceClient::new(router), asked, _chassis: chassis }
