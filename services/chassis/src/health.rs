@@ -29,6 +29,7 @@ pub use self::{
     component::Component,
     config::{CheckConfig, HealthConfig},
     evidence::Evidence,
+    grpc::Watch,
     judge::Judge,
 };
 use self::{

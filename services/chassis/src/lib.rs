@@ -21,7 +21,7 @@ pub use arrival::arriving;
 pub use channel::{Channel, InvalidEndpoint};
 pub use context::CallContext;
 pub use health::{
-    Check, CheckConfig, Component, Evidence, Health, HealthConfig, Judge, MODEL_PREFIX, Outcome,
+    Check, CheckConfig, Component, Evidence, Health, HealthConfig, Judge, MODEL_PREFIX, Outcome, Watch,
 };
 pub use metrics::Metrics;
 pub use process::{Process, ShutdownConfig};
