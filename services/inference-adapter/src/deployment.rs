@@ -137,8 +137,8 @@ impl Deployment {
     }
 
     /// When it is to be seen next whether it generates; `None`: not now.
-    pub(crate) fn generation_due(&self, interval: Duration) -> Option<Instant> {
-        self.lock().generation_due(interval, Instant::now())
+    pub(crate) fn generation_due(&self, interval: Duration, now: Instant) -> Option<Instant> {
+        self.lock().generation_due(interval, now)
     }
 
     /// Takes the outcome of a request as evidence. True: there may be something to tell.

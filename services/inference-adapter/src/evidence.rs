@@ -15,6 +15,9 @@ const WEIGHT: Duration = Duration::from_secs(15);
 const UNLOOKED_INTERVALS: u32 = 12;
 const UNLOOKED_MIN: Duration = Duration::from_secs(60);
 
+/// How often the pause after a failure doubles.
+const RETRY_DOUBLINGS_MAX: u32 = 3;
+
 /// Evidence of a deployment's health.
 #[derive(Clone, Debug)]
 pub(crate) struct Evidence {
@@ -226,7 +229,8 @@ impl Evidence {
     /// The pause after a check: soon while it is not sure, and ever less often while nothing gets better.
     fn pause(&self) -> Duration {
         if self.judge.is_unsure() || self.ailing > 0 {
-            let factor = 1_u32.checked_shl(self.ailing.saturating_sub(1)).unwrap_or(u32::MAX);
+            // However rare checks are: a minute's failures must not hide a return for long.
+            let factor = 1_u32 << self.ailing.saturating_sub(1).min(RETRY_DOUBLINGS_MAX);
             self.retry().saturating_mul(factor).min(self.config.interval)
         } else {
             self.config.interval

@@ -84,7 +84,7 @@ impl Generations {
             // One that is not in memory would push out another that is in use.
             && deployment.loaded() != Some(false)
             && input(&deployment.capabilities()).is_some()
-            && deployment.generation_due(interval).is_some_and(|due| due <= now)
+            && deployment.generation_due(interval, now).is_some_and(|due| due <= now)
             // One that said nothing of the deployment is not repeated at once either.
             && self.known(deployment).is_none_or(|known| known.failed || now >= known.tried + interval)
     }
