@@ -2,6 +2,7 @@
 //! that go with them. Without a command it is `up`.
 
 mod banner;
+mod caller;
 mod keys;
 mod probe;
 mod settings;
