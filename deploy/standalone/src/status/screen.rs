@@ -130,10 +130,10 @@ impl<W: Write> Screen<W> {
         let shown = if lines <= rows { lines } else { rows - 1 };
         for line in text.lines().take(shown) {
             // The rest of the line is from before.
-            let _ = write!(drawing, "{line}\u{1b}[K\r\n");
+            let _ = write!(drawing, "{line}\u{1b}[K\n");
         }
         if shown < lines {
-            let _ = write!(drawing, "… {} more lines: make the window higher\u{1b}[K\r\n", lines - shown);
+            let _ = write!(drawing, "… {} more lines: make the window higher\u{1b}[K\n", lines - shown);
         }
         drawing.push_str("\u{1b}[J");
         self.out.write_all(drawing.as_bytes())?;
