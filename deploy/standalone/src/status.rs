@@ -36,8 +36,8 @@ const ARGUMENTS: u8 = 2;
 /// Exit code of one that cannot be asked.
 const UNASKED: u8 = 3;
 
-/// What a report without components means.
-const HINT: &str = "No details: callers with a key see more. Give one by --key-file or in PENSTOCK_API_KEY.";
+/// What a report without details means.
+const HINT: &str = "Callers with a key see more: give one by --key-file or in PENSTOCK_API_KEY.";
 
 /// Show how a running Penstock is: its services, their stores, engines and models.
 ///

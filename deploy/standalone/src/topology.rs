@@ -85,6 +85,15 @@ impl Service {
             Service::InferenceAdapter => &[INFERENCE, "penstock.adapter.v1.Deployments"],
         }
     }
+
+    /// The faces of health that it shows while it starts.
+    const fn early(self) -> &'static [&'static str] {
+        match self {
+            // Its port is open to everybody: what a report tells them is for the facade to say, once it can.
+            Service::Facade => &[HEALTH],
+            _ => &[HEALTH, STATUS],
+        }
+    }
 }
 
 /// Runs everything in this process.
@@ -97,7 +106,7 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
     let process = Process::new(chassis.clone(), settings.shutdown);
     process.serve_metrics(listen.metrics_listen).await?;
     Service::ALL.iter().for_each(|service| name(*service, &chassis));
-    let opening = process.open(listener);
+    let opening = process.open(listener, Service::Facade.early());
 
     let of_auth = chassis.beside(Service::Auth.title());
     let admin_key_is_set = settings.auth.1.admin_key.is_some();
@@ -195,7 +204,7 @@ async fn open(
     let listener = server::listen(config.listen, "listen").await?;
     process.serve_metrics(config.metrics_listen).await?;
     name(service, chassis);
-    let opening = process.open(listener);
+    let opening = process.open(listener, service.early());
     tracing::info!(service = service.name(), address = %config.listen, "listening");
     Ok(opening)
 }

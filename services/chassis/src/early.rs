@@ -23,9 +23,6 @@ use crate::{Chassis, server};
 /// Most calls that wait for the start at once, a few kilobytes each: callers that found the port closed would
 /// have come back later, and those beyond this are told to.
 const WAITING_MAX: usize = 1024;
-/// What health is asked by.
-const HEALTH: [&str; 2] = ["/grpc.health.v1.Health/", "/penstock.status.v1.Status/"];
-
 type Served = BoxCloneSyncService<Request<Incoming>, Response<Body>, Infallible>;
 
 /// A port that is open for health and waits to be told what else to serve.
@@ -39,6 +36,8 @@ pub struct Opening {
 #[derive(Clone)]
 pub(crate) struct Early {
     health: Served,
+    /// The gRPC services of health that are answered at once.
+    faces: &'static [&'static str],
     whole: Arc<OnceLock<Served>>,
     there: CancellationToken,
     waiting: Arc<Semaphore>,
@@ -69,11 +68,12 @@ impl fmt::Debug for Opening {
 
 impl Early {
     /// Health alone, and the way to say what else.
-    pub(crate) fn new(chassis: &Chassis) -> (Self, Opening) {
+    pub(crate) fn new(faces: &'static [&'static str], chassis: &Chassis) -> (Self, Opening) {
         let health = server::grpc(chassis.health.add_to(Routes::default()), chassis);
         let (whole, there) = (Arc::new(OnceLock::new()), CancellationToken::new());
         let early = Self {
             health: BoxCloneSyncService::new(health),
+            faces,
             whole: Arc::clone(&whole),
             there: there.clone(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
@@ -85,7 +85,8 @@ impl Early {
         if let Some(whole) = self.whole.get() {
             return whole.clone().oneshot(request).await;
         }
-        if HEALTH.iter().any(|path| request.uri().path().starts_with(path)) {
+        let called = request.uri().path().split('/').nth(1).unwrap_or_default();
+        if self.faces.contains(&called) {
             return self.health.oneshot(request).await;
         }
         if let Ok(_place) = self.waiting.try_acquire() {

@@ -76,10 +76,10 @@ impl Process {
         self.servers.serve(listener, service);
     }
 
-    /// Serves health on `listener` from now on, and what the opening is told to serve as soon as it is told: a
-    /// start that takes its time is no failure, and can be seen.
-    pub fn open(&self, listener: TcpListener) -> Opening {
-        let (early, opening) = Early::new(&self.chassis);
+    /// Serves health on `listener` from now on, by these of its gRPC services, and what the opening is told to serve
+    /// as soon as it is told: a start that takes its time is no failure, and can be seen.
+    pub fn open(&self, listener: TcpListener, faces: &'static [&'static str]) -> Opening {
+        let (early, opening) = Early::new(faces, &self.chassis);
         self.serve(listener, early);
         opening
     }

@@ -32,7 +32,7 @@ pub(super) struct Screen<W> {
     pub(super) many: bool,
     /// Columns and rows of the terminal that is drawn on in place; `None`: reports are appended.
     pub(super) window: Option<fn() -> Option<(usize, usize)>>,
-    /// What to say below a report.
+    /// What to say below a report without details.
     pub(super) hint: Option<&'static str>,
     pub(super) address: String,
     pub(super) last: Option<Answer>,
@@ -97,7 +97,9 @@ impl<W: Write> Screen<W> {
         if let Some(changes) = &answer.changes {
             text.push_str(&style.changes(changes));
         }
-        if let Some(hint) = self.hint.filter(|_| answer.report.components.is_empty()) {
+        // Who may see details gets the times of checks.
+        let is_bare = answer.report.components.iter().all(|component| component.checked_at.is_none());
+        if let Some(hint) = self.hint.filter(|_| is_bare && !answer.report.starting) {
             let _ = writeln!(text, "\n{hint}");
         }
         text

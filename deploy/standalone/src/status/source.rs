@@ -49,7 +49,7 @@ pub(super) struct Source {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) report: Report,
-    /// `None`: not asked for.
+    /// `None`: not asked for, or not for everybody.
     pub(super) changes: Option<Vec<Change>>,
 }
 
@@ -75,9 +75,14 @@ impl Source {
         let answer = client.get(self.call(GetRequest {})).await.map_err(|status| self.trouble(&status))?;
         let report = answer.into_inner().report.unwrap_or_default();
         let Some(limit) = history else { return Ok(Answer { report, changes: None }) };
-        let changes = client.list_changes(self.call(ListChangesRequest { limit })).await;
-        let changes = changes.map_err(|status| self.trouble(&status))?.into_inner().changes;
-        Ok(Answer { report, changes: Some(changes) })
+        match client.list_changes(self.call(ListChangesRequest { limit })).await {
+            Ok(listed) => Ok(Answer { report, changes: Some(listed.into_inner().changes) }),
+            Err(status) => match self.trouble(&status) {
+                // The report is for everybody, the past is not: half an answer is better than none.
+                Trouble::Lasting(_) if !self.has_key() => Ok(Answer { report, changes: None }),
+                trouble => Err(trouble),
+            },
+        }
     }
 
     /// The report at once and on every change.

@@ -204,6 +204,7 @@ fn any_component() -> impl Strategy<Value = Component> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn any_report_is_drawn(components in prop::collection::vec(any_component(), 0..40), width in 0..300usize) {
         let report = Report { components, started_at: ago(-5), ..Report::default() };
