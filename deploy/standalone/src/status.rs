@@ -142,3 +142,6 @@ fn refuse(why: &str, code: u8) -> u8 {
     let _ = writeln!(io::stderr(), "penstock status: {}", words::plain(why));
     code
 }
+
+#[cfg(test)]
+mod tests;

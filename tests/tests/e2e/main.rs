@@ -44,6 +44,7 @@ mod probe;
 mod recovery;
 mod refusals;
 mod simulated;
+mod status;
 mod stored;
 mod streams;
 mod validation;
