@@ -22,7 +22,7 @@ pub use arrival::arriving;
 pub use channel::{Channel, InvalidEndpoint};
 pub use context::CallContext;
 pub use early::Opening;
-pub use health::{Check, CheckConfig, Component, Health, HealthConfig, Judge, MODEL_PREFIX, Outcome};
+pub use health::{Check, CheckConfig, Component, Health, HealthConfig, Judge, MODEL_PREFIX, Outcome, Watch};
 pub use metrics::Metrics;
 pub use process::{Process, ShutdownConfig};
 pub use reflection::with_reflection;

@@ -64,11 +64,12 @@ both! {
             (text.starts_with("! DEGRADED  facade ") && text.contains("✗ DOWN")).then_some(text)
         }).await;
         let line = |name: &str| {
-            let line = text.lines().find(|line| line.split_whitespace().any(|word| word == name));
+            let of = |line: &&str| line.split_once("─ ").is_some_and(|(_, rest)| rest.split(' ').next() == Some(name));
+            let line = text.lines().find(of);
             line.unwrap_or_else(|| panic!("{name} is not in\n{text}")).to_owned()
         };
         for service in ["router", "auth", "cache", "rate-limiter", "inference-adapter", "auth/store"] {
-            assert!(line(service).contains("─ "), "{text}");
+            assert!(["✓ UP ", "! DEGRADED "].iter().any(|state| line(service).starts_with(state)), "{text}");
         }
         assert!(line("main").starts_with("✓ UP"), "{text}");
         assert!(line("lost").starts_with("✗ DOWN"), "{text}");
