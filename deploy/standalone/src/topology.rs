@@ -119,6 +119,7 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
     for service in [Service::Auth, Service::RateLimiter, Service::Cache, Service::InferenceAdapter] {
         service.serves().iter().for_each(|name| chassis.health.serves(*name));
     }
+    penstock_alerts::start(settings.alerts, &chassis.health, &chassis.metrics, &chassis.tasks)?;
     serve_facade(&process, listener, facade, router, vec![(KEYS, auth)], &chassis)?;
     banner::print_models(&listen, started.first_key.as_ref(), admin_key_is_set, &models)?;
     finish(process, telemetry).await
@@ -134,6 +135,7 @@ pub(crate) async fn serve(service: Service, settings: Settings) -> anyhow::Resul
             let (listen, config) = settings.facade;
             let listener = listen_for(service, &listen, &process).await?;
             let router = Channel::remote(&settings.facade_router, &chassis)?;
+            penstock_alerts::start(settings.alerts, &chassis.health, &chassis.metrics, &chassis.tasks)?;
             serve_facade(&process, listener, config, router, Vec::new(), &chassis)?;
         }
         Service::Router => {
