@@ -22,6 +22,7 @@ pub mod engine;
 pub mod exact;
 pub mod golden;
 pub mod grpc;
+pub mod inbox;
 pub mod mesh;
 
 pub use client::{Answer, Client, Events};

@@ -34,6 +34,7 @@ pub(crate) struct Settings {
     pub(crate) telemetry: TelemetryConfig,
     pub(crate) shutdown: ShutdownConfig,
     pub(crate) health: HealthConfig,
+    pub(crate) alerts: penstock_alerts::Config,
     pub(crate) facade: (ServerConfig, penstock_facade::Config),
     /// Where the router is, for a facade of its own.
     pub(crate) facade_router: String,
@@ -67,20 +68,23 @@ impl Options {
                 document.set("--data-dir", &[service, "data_dir"], directory);
             }
         }
-        Settings::read(document)
+        Settings::read(document, service)
     }
 }
 
 impl Settings {
     /// Reads and checks a file as `penstock check-config` does.
     pub(crate) fn of_file(file: &Path) -> Result<Self, Mistakes> {
-        Self::read(Document::load(Some(file), Environment::of_process())?)
+        Self::read(Document::load(Some(file), Environment::of_process())?, None)
     }
 
-    fn read(mut document: Document) -> Result<Self, Mistakes> {
+    fn read(mut document: Document, service: Option<Service>) -> Result<Self, Mistakes> {
         let telemetry = TelemetryConfig::read(&mut document);
         let shutdown = ShutdownConfig::read(&mut document);
         let health = HealthConfig::read(&mut document);
+        // The facade's health shows the whole mesh.
+        let sends_alerts = service.is_none_or(|service| service == Service::Facade);
+        let alerts = penstock_alerts::Config::read(&mut document, sends_alerts);
 
         let mut section = document.section("facade");
         let listen = ServerConfig::read(&mut section, 4000, 9400);
@@ -132,6 +136,7 @@ impl Settings {
             telemetry,
             shutdown,
             health,
+            alerts,
             facade,
             facade_router,
             router: (listen, router),

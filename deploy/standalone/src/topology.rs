@@ -130,6 +130,7 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
     let routes = penstock_router::start(settings.router.1, &channels, &of_router);
     let router = in_process(Service::Router, routes, &of_router);
 
+    penstock_alerts::start(settings.alerts, &chassis.health, &chassis.metrics, &chassis.tasks)?;
     serve_facade(opening, facade, router, vec![(KEYS, auth)], &chassis)?;
     banner::print_models(&listen, started.first_key.as_ref(), admin_key_is_set, &models)?;
     finish(process, telemetry).await
@@ -145,6 +146,7 @@ pub(crate) async fn serve(service: Service, settings: Settings) -> anyhow::Resul
             let (listen, config) = settings.facade;
             let opening = open(service, &listen, &process, &chassis).await?;
             let router = Channel::remote(&settings.facade_router, &chassis)?;
+            penstock_alerts::start(settings.alerts, &chassis.health, &chassis.metrics, &chassis.tasks)?;
             serve_facade(opening, config, router, Vec::new(), &chassis)?;
         }
         Service::Router => {

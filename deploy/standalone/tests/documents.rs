@@ -89,6 +89,7 @@ fn settings(file: Option<&str>) -> Vec<String> {
         format!("{:?}", ShutdownConfig::read(&mut document)),
         format!("{:?}", HealthConfig::read(&mut document)),
         format!("{:?}", TelemetryConfig::read(&mut document)),
+        format!("{:?}", penstock_alerts::Config::read(&mut document, true)),
     ];
     let ports = ["facade", "router", "auth", "rate_limiter", "cache", "inference_adapter"];
     for (service, port) in ports.into_iter().zip(4000..) {

@@ -10,6 +10,7 @@
     missing_docs
 )]
 
+mod alerts;
 mod auth;
 mod bad_input;
 mod cache;

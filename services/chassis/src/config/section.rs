@@ -277,7 +277,12 @@ impl Section {
     }
 
     pub(super) fn without_secrets(&mut self) {
-        self.needs_secrets = false;
+        self.needs_secrets(false);
+    }
+
+    /// Says whether this process uses the secrets named in this section: if not, they need not be set here.
+    pub fn needs_secrets(&mut self, needed: bool) {
+        self.needs_secrets = needed;
     }
 
     fn take(&mut self, key: &str) -> Option<Node> {
