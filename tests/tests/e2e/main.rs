@@ -30,6 +30,7 @@ mod fallback;
 mod golden;
 mod grpc_callers;
 mod health;
+mod health_models;
 mod identity;
 mod lifecycle;
 mod limits;
