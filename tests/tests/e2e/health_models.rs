@@ -1,16 +1,18 @@
 //! Models in health, by breaking engines: `model/<name>` in the report and in `grpc.health.v1`, at the router and at
 //! the facade's port, and what a request for the model finds at the same time.
 
-use std::net::SocketAddr;
+use std::{fs, net::SocketAddr, process::Stdio};
 
-use penstock_proto::status::v1::{Component, GetRequest, State, status_client::StatusClient};
+use penstock_proto::status::v1::{
+    Component, GetRequest, ListChangesRequest, State, status_client::StatusClient,
+};
 use penstock_tests::{
-    Engine, Mesh, Script, Service, Topology, both,
+    ENGINE_KEY, Engine, Mesh, Script, Service, Topology, both,
     bounded::{until, within},
     client::chat,
     engine::Refused,
-    grpc::channel,
-    mesh::{deployment, model},
+    grpc::{channel, is_serving},
+    mesh::{command, deployment, model},
 };
 use tonic::Code;
 use tonic_health::pb::{
@@ -135,4 +137,64 @@ both! {
         assert!(answer.header("retry-after").is_some(), "{answer:?}");
         assert_eq!(mesh.client().chat(&chat("other")).await.status, 200);
     }
+}
+
+/// One adapter of two is killed, whichever the router listens to: nothing is lost, and nobody says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_adapter_of_two_is_lost_and_models_stay_up() {
+    let engine = Engine::start().await;
+    let config = [OFTEN.into(), deployment("main", &engine.v1()), model("test-model", &["main"], "")];
+    let mut mesh = Mesh::start(Topology::Mesh, &config.concat()).await;
+    let (router, first) = (mesh.address(Service::Router), mesh.address(Service::InferenceAdapter));
+    // Ports of this mesh that none of its own processes uses.
+    let spare = |offset| {
+        let facade = mesh.address(Service::Facade);
+        SocketAddr::new(facade.ip(), facade.port() + offset)
+    };
+    let (second, metrics) = (spare(12), spare(13));
+    let file = mesh.folder().join("penstock.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace(&format!("http://{first}"), &format!("http://{first},{second}"))).unwrap();
+    let (file, listen) = (file.display().to_string(), second.to_string());
+    let mut other = tokio::process::Command::from(command([
+        "serve",
+        "inference-adapter",
+        "--config",
+        file.as_str(),
+        "--listen",
+        listen.as_str(),
+    ]));
+    other.env("ENGINE_KEY", ENGINE_KEY);
+    other.env("PENSTOCK_INFERENCE_ADAPTER__METRICS_LISTEN", metrics.to_string());
+    other.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut other = other.spawn().unwrap();
+    let serves = async |address: SocketAddr| {
+        until("the adapter to serve", async || is_serving(address, "").await.then_some(())).await;
+    };
+    serves(second).await;
+    mesh.kill(Service::Router);
+    mesh.restart(Service::Router);
+    serves(router).await;
+    let goes_on = async |mesh: &Mesh| {
+        for _ in 0..20 {
+            assert_eq!(mesh.client().chat(&chat("test-model")).await.status, 200);
+        }
+        component(router, "inference-adapter", State::Up).await;
+        component(router, "model/test-model", State::Up).await;
+    };
+    goes_on(&mesh).await;
+    mesh.kill(Service::InferenceAdapter);
+    goes_on(&mesh).await;
+    mesh.restart(Service::InferenceAdapter);
+    serves(first).await;
+    other.kill().await.unwrap();
+    goes_on(&mesh).await;
+    let request = ListChangesRequest { limit: 0 };
+    let mut status = StatusClient::new(channel(router).await);
+    let changes = status.list_changes(request).await.unwrap().into_inner().changes;
+    let lost: Vec<_> = changes.iter().filter(|change| change.name.starts_with("model")).collect();
+    assert!(lost.iter().all(|change| change.to() == State::Up), "{lost:?}");
+    // The router listens to the one that is left.
+    drop(engine);
+    component(router, "model/test-model", State::Down).await;
 }
