@@ -155,3 +155,21 @@ fn check_endpoints(section: &Section, endpoints: &[(&str, &String)]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The router does without auth for as long as auth lets it remember verdicts.
+    #[test]
+    fn the_grace_of_auth_is_what_it_lets_be_remembered() {
+        for (text, expected) in [("", 30), ("[auth]\nmemo_ttl = '7s'\n", 7), ("[auth]\nmemo_ttl = '0s'\n", 0)]
+        {
+            let document = Document::parse(Some(text), Environment::default()).unwrap();
+            let settings = Settings::read(document, None).unwrap();
+            assert_eq!(settings.router.1.remembered, Duration::from_secs(expected), "{text}");
+        }
+    }
+}

@@ -33,6 +33,7 @@ mod grpc_callers;
 mod health;
 mod health_engines;
 mod health_faces;
+mod health_models;
 mod identity;
 mod lifecycle;
 mod limits;
