@@ -17,7 +17,7 @@ use super::{
 use crate::caller::moment;
 
 /// Columns where nobody says how many there are.
-const WIDTH: usize = 100;
+const WIDTH: usize = 120;
 /// The other screen, without a cursor; and back.
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l";
 const LEAVE: &str = "\u{1b}[?25h\u{1b}[?1049l";

@@ -131,7 +131,10 @@ impl Source {
         let at = &self.address;
         let said = Error::from(status).message.into_owned();
         match status.code() {
-            Code::Unauthenticated | Code::PermissionDenied if self.has_key() => Trouble::Lasting(anyhow!(
+            Code::Unauthenticated if self.has_key() => Trouble::Lasting(anyhow!(
+                "Penstock at {at} does not know the key; give another one by --key-file or in {API_KEY}"
+            )),
+            Code::PermissionDenied if self.has_key() => Trouble::Lasting(anyhow!(
                 "Penstock at {at} refuses the key: {said}; give another one by --key-file or in {API_KEY}"
             )),
             Code::Unauthenticated | Code::PermissionDenied => Trouble::Lasting(anyhow!(
