@@ -22,7 +22,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest report: as many components as one may hold, each with some text.
 const REPORT_MAX_BYTES: usize = 64 << 20;
 /// A frozen process keeps its connections: it is asked for a sign of life so often, and given so long.
-const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
+const PING: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3));
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
