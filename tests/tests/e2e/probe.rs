@@ -26,6 +26,10 @@ both! {
                 assert_eq!(probe(&["-addr", &address, "-service", name]).await, 0, "{name}");
             }
             assert_eq!(probe(&["-addr", &address, "-service", "nobody"]).await, 3);
+            if service == Service::Router && topology == Topology::Mesh {
+                assert_eq!(probe(&["-addr", &address, "-service", "model/test-model"]).await, 0);
+                assert_eq!(probe(&["-addr", &address, "-service", "model/nobody"]).await, 3);
+            }
         }
     }
 }

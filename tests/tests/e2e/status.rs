@@ -206,3 +206,23 @@ async fn watch_shows_what_dies_and_what_comes_back() {
     watch.signal(Signal::TERM);
     assert_eq!(watch.exit().await.code(), Some(0));
 }
+
+both! {
+    /// A frozen process keeps its port and its connections, and says nothing: that is not taken for silence.
+    async fn a_frozen_process_is_told_from_a_quiet_one(topology: Topology) {
+        let engine = Engine::start().await;
+        let mut mesh = Mesh::over(topology, &engine, "").await;
+        all_well(&mesh).await;
+        let mut watch = watching(&mesh, "frozen", &["--json"]);
+        until("the first report", async || (newest(&watch)?["state"] == "UP").then_some(())).await;
+        mesh.process(Service::Facade).signal(Signal::STOP);
+        let (code, output, errors) = status(&mesh, Service::Facade, &[]).await;
+        assert_eq!((code, output.as_str()), (3, ""), "{errors}");
+        assert!(errors.contains("does not answer in time"), "{errors}");
+        until("the loss", async || newest(&watch).filter(|line| line["reachable"] == false)).await;
+        mesh.process(Service::Facade).signal(Signal::CONT);
+        until("the return", async || newest(&watch).filter(|line| line["reachable"] == true)).await;
+        watch.signal(Signal::INT);
+        assert!([Some(0), Some(1)].contains(&watch.exit().await.code()));
+    }
+}

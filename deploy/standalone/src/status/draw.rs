@@ -1,14 +1,15 @@
 //! Draws a report as text: a head line, then the tree in aligned columns. Pure: the time and the width are given.
 
+mod changes;
+
 use std::{fmt::Write as _, time::SystemTime};
 
-use penstock_proto::status::v1::{Change, Component, Report, State};
+use penstock_proto::status::v1::{Component, Report, State};
 
 use super::{
     tree::{Counts, Row, Section, What, sections},
     words::{self, plain},
 };
-use crate::caller::moment;
 
 /// Longest name that gets a column of its own; a longer one is cut.
 const NAME_MAX: usize = 48;
@@ -73,25 +74,6 @@ impl Style {
             for line in lines {
                 style.line(&mut text, line, columns);
             }
-        }
-        text
-    }
-
-    /// Changes of state, as the process lists them: the newest first.
-    pub(super) fn changes(self, changes: &[Change]) -> String {
-        let width = self.width.max(WIDTH_MIN);
-        let mut text = String::from("\nchanges, the newest first\n");
-        if changes.is_empty() {
-            text.push_str("  none\n");
-        }
-        for change in changes {
-            let at = moment(change.at).unwrap_or_else(|| "?".to_owned());
-            let name = if change.name.is_empty() { "(the process)" } else { &change.name };
-            let (from, to) = (words::state(change.from()), change.to());
-            let name = words::cut(&plain(name), NAME_MAX);
-            let _ = write!(text, "  {at:<20}  {name}  {from} → {}", self.state(to));
-            let used = 2 + 20 + 2 + name.chars().count() + 2 + from.len() + 3 + word(to).chars().count();
-            self.below(&mut text, &plain(&change.detail), used + 2, "  ", width);
         }
         text
     }
@@ -201,20 +183,6 @@ impl Style {
         let room = self.width.saturating_sub(lead.chars().count());
         for more in words::wrapped(&line.reason, room, REASON_LINES_MAX) {
             let _ = writeln!(text, "{lead}{more}");
-        }
-    }
-
-    /// A reason behind what was written up to column `used`, or below it.
-    fn below(self, text: &mut String, reason: &str, used: usize, lead: &str, width: usize) {
-        if reason.is_empty() {
-            text.push('\n');
-        } else if used + reason.chars().count() <= width {
-            let _ = writeln!(text, "  {reason}");
-        } else {
-            text.push('\n');
-            for line in words::wrapped(reason, width.saturating_sub(24), REASON_LINES_MAX) {
-                let _ = writeln!(text, "{lead}{:22}{line}", "");
-            }
         }
     }
 

@@ -17,10 +17,13 @@ use super::{
 use crate::caller::moment;
 
 /// Columns where nobody says how many there are.
-const WIDTH: usize = 100;
+const WIDTH: usize = 120;
 /// The other screen, without a cursor; and back.
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l";
 const LEAVE: &str = "\u{1b}[?25h\u{1b}[?1049l";
+
+/// Says how many columns and rows a terminal has now, if anybody knows.
+pub(super) type Window = fn() -> Option<(usize, usize)>;
 
 /// What is shown, and how.
 #[derive(Debug)]
@@ -30,8 +33,8 @@ pub(super) struct Screen<W> {
     pub(super) colour: bool,
     /// Each report follows the one before.
     pub(super) many: bool,
-    /// Columns and rows of the terminal that is drawn on in place; `None`: reports are appended.
-    pub(super) window: Option<fn() -> Option<(usize, usize)>>,
+    /// The terminal that is drawn on in place; `None`: reports are appended.
+    pub(super) window: Option<Window>,
     /// What to say below a report without details.
     pub(super) hint: Option<&'static str>,
     pub(super) address: String,
@@ -132,10 +135,10 @@ impl<W: Write> Screen<W> {
         let shown = if lines <= rows { lines } else { rows - 1 };
         for line in text.lines().take(shown) {
             // The rest of the line is from before.
-            let _ = write!(drawing, "{line}\u{1b}[K\n");
+            let _ = writeln!(drawing, "{line}\u{1b}[K");
         }
         if shown < lines {
-            let _ = write!(drawing, "… {} more lines: make the window higher\u{1b}[K\n", lines - shown);
+            let _ = writeln!(drawing, "… {} more lines: make the window higher\u{1b}[K", lines - shown);
         }
         drawing.push_str("\u{1b}[J");
         self.out.write_all(drawing.as_bytes())?;

@@ -22,7 +22,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest report: as many components as one may hold, each with some text.
 const REPORT_MAX_BYTES: usize = 64 << 20;
 /// A frozen process keeps its connections: it is asked for a sign of life so often, and given so long.
-const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
+const PING: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(3));
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +131,10 @@ impl Source {
         let at = &self.address;
         let said = Error::from(status).message.into_owned();
         match status.code() {
-            Code::Unauthenticated | Code::PermissionDenied if self.has_key() => Trouble::Lasting(anyhow!(
+            Code::Unauthenticated if self.has_key() => Trouble::Lasting(anyhow!(
+                "Penstock at {at} does not know the key; give another one by --key-file or in {API_KEY}"
+            )),
+            Code::PermissionDenied if self.has_key() => Trouble::Lasting(anyhow!(
                 "Penstock at {at} refuses the key: {said}; give another one by --key-file or in {API_KEY}"
             )),
             Code::Unauthenticated | Code::PermissionDenied => Trouble::Lasting(anyhow!(

@@ -7,6 +7,7 @@ use penstock_proto::status::v1::{Component, Report};
 use tonic::{Code, Status as Refusal};
 
 use super::{
+    screen::Window,
     source::{Answer, Trouble},
     *,
 };
@@ -27,7 +28,7 @@ fn answer(state: State, lines: usize) -> Answer {
     Answer { report: Report { state: state.into(), components, ..Report::default() }, changes: None }
 }
 
-fn screen(window: Option<fn() -> Option<(usize, usize)>>) -> Screen<Vec<u8>> {
+fn screen(window: Option<Window>) -> Screen<Vec<u8>> {
     Screen {
         out: Vec::new(),
         json: false,

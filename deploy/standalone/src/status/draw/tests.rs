@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use penstock_proto::status::v1::Kind;
+use penstock_proto::status::v1::{Change, Kind};
 use proptest::prelude::*;
 use prost_types::Timestamp;
 
