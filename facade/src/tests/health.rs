@@ -190,6 +190,7 @@ async fn every_face_takes_head_and_options_and_is_not_stored() {
         assert_eq!(options.header("allow"), "GET, HEAD, OPTIONS", "{path}");
         let post = seen.facade.ask(Method::POST, path).await;
         assert_eq!(post.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert_eq!(post.header("allow"), "GET,HEAD,OPTIONS", "{path}");
     }
     for (path, status) in [("/", 200), ("/none", 404)] {
         let answer = seen.facade.ask(Method::HEAD, path).await;
