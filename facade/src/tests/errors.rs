@@ -127,7 +127,6 @@ async fn a_wrong_method_is_405_and_says_which_are_right() {
         ("/v1/chat/completions", "POST,GET,HEAD"),
         ("/v1/models", "GET,HEAD"),
         ("/v1/models/a/b", "GET,HEAD"),
-        ("/health", "GET,HEAD"),
         ("/", "GET,HEAD"),
     ] {
         for method in [Method::DELETE, Method::OPTIONS, Method::PUT] {

@@ -36,7 +36,7 @@ fn part(name: &str, kind: Kind, state: State, part_of: &str) -> Report {
         part_of: part_of.into(),
         latency: Some(prost_types::Duration { seconds: 0, nanos: 400_000 }),
         checked_at: Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 123_456_789 }),
-        last_success_at: (state != State::Down).then(|| prost_types::Timestamp { seconds: 1, nanos: 0 }),
+        last_success_at: (state != State::Down).then_some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
         ..Report::default()
     }
 }
@@ -190,6 +190,7 @@ async fn every_face_takes_head_and_options_and_is_not_stored() {
         assert_eq!(options.header("allow"), "GET, HEAD, OPTIONS", "{path}");
         let post = seen.facade.ask(Method::POST, path).await;
         assert_eq!(post.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert_eq!(post.header("allow"), "GET,HEAD,OPTIONS", "{path}");
     }
     for (path, status) in [("/", 200), ("/none", 404)] {
         let answer = seen.facade.ask(Method::HEAD, path).await;
