@@ -239,7 +239,8 @@ fn mailbox(section: &Section, key: &str, text: &str) -> Option<Mailbox> {
     if text.is_empty() && key == "from" {
         return None; // noted already
     }
-    let parsed = text.parse::<Mailbox>().or_else(|_| text.parse::<Address>().map(|one| Mailbox::new(None, one)));
+    let parsed =
+        text.parse::<Mailbox>().or_else(|_| text.parse::<Address>().map(|one| Mailbox::new(None, one)));
     if parsed.is_err() {
         section.mistake(key, format!("\"{text}\" is no mail address such as \"ops@example.com\""));
     }

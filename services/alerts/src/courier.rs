@@ -105,14 +105,22 @@ impl Courier {
                 Ok(()) => long_pause = LONG_PAUSE,
                 Err(failure) if failure.again => {
                     let (target, reason) = (self.name.as_str(), failure.what.as_str());
-                    tracing::error!(target_name = target, reason, "an alert was not delivered; it will be told later");
+                    tracing::error!(
+                        target_name = target,
+                        reason,
+                        "an alert was not delivered; it will be told later"
+                    );
                     self.mailbox.put_back(waiting);
                     sleep(long_pause.max(failure.retry_after.unwrap_or_default().min(PAUSE_MAX))).await;
                     long_pause = (long_pause * 2).min(PAUSE_MAX);
                 }
                 Err(failure) => {
                     let (target, reason) = (self.name.as_str(), failure.what.as_str());
-                    tracing::error!(target_name = target, reason, "an alert was refused by its target and is lost");
+                    tracing::error!(
+                        target_name = target,
+                        reason,
+                        "an alert was refused by its target and is lost"
+                    );
                     self.mailbox.lose(waiting);
                 }
             }
@@ -130,11 +138,20 @@ impl Courier {
                 }
                 Err(failure) => failure,
             };
-            if failure.again { failed.inc() } else { rejected.inc() };
+            if failure.again {
+                failed.inc()
+            } else {
+                rejected.inc()
+            };
             if !failure.again || attempt == ATTEMPTS {
                 return Err(failure);
             }
-            tracing::warn!(target_name = self.name, attempt, reason = failure.what, "an alert was not delivered yet");
+            tracing::warn!(
+                target_name = self.name,
+                attempt,
+                reason = failure.what,
+                "an alert was not delivered yet"
+            );
             sleep(pause(attempt, failure.retry_after, fastrand::f64())).await;
             attempt += 1;
         }

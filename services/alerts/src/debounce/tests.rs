@@ -6,8 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
-const PATIENCE: Patience =
-    Patience { after: Duration::from_secs(10), grace: Duration::from_secs(30) };
+const PATIENCE: Patience = Patience { after: Duration::from_secs(10), grace: Duration::from_secs(30) };
 
 /// A debounce with a clock, and what it has told.
 struct Bench {
@@ -19,7 +18,12 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self { debounce: Debounce::new(PATIENCE), begin: Instant::now(), at: Duration::ZERO, told: Vec::new() }
+        Self {
+            debounce: Debounce::new(PATIENCE),
+            begin: Instant::now(),
+            at: Duration::ZERO,
+            told: Vec::new(),
+        }
     }
 
     fn moment(&self, at: Duration) -> Moment {
@@ -62,11 +66,7 @@ fn report(components: &[(&str, State)]) -> Report {
         state: (*state).into(),
         ..Component::default()
     };
-    Report {
-        state: Up.into(),
-        components: components.iter().map(component).collect(),
-        ..Report::default()
-    }
+    Report { state: Up.into(), components: components.iter().map(component).collect(), ..Report::default() }
 }
 
 fn one(at: u64, from: State, to: State) -> Vec<(u64, String, State, State)> {
