@@ -170,10 +170,14 @@ impl MailServer {
         self.address.port()
     }
 
+    /// Everything that came.
+    pub fn letters(&self) -> Vec<Letter> {
+        self.letters.lock().unwrap().clone()
+    }
+
     /// Waits for the first letter that `fits`.
     pub async fn wait(&self, what: &str, fits: impl Fn(&Letter) -> bool) -> Letter {
-        let letters = || self.letters.lock().unwrap().clone();
-        until(what, async || letters().into_iter().find(|letter| fits(letter))).await
+        until(what, async || self.letters().into_iter().find(|letter| fits(letter))).await
     }
 }
 

@@ -67,7 +67,8 @@ both! {
         let config = [
             impatient("200ms"),
             "[[alerts.webhooks]]\nname = \"json\"\nurl_env = \"HOOK\"\nsecret_env = \"SIGNING_KEY\"\n".into(),
-            webhook("slack", &slack.url("/"), "format = \"slack\"\nkinds = [\"model\"]\n"),
+            "kinds = [\"process\", \"service\", \"deployment\"]\n".into(),
+            webhook("slack", &slack.url("/"), "format = \"slack\"\nkinds = [\"deployment\"]\n"),
             email(&mail),
             one_model(&engine),
         ];
@@ -79,25 +80,25 @@ both! {
         }
         let address = engine.address();
         drop(engine);
-        let (model, up, down) = ("model/test-model", "UP", "DOWN");
+        let (engine, up, down) = ("deployment/main", "UP", "DOWN");
 
-        let posted = json.wait("the notice of the loss", |posted| says(posted, model, down)).await;
+        let posted = json.wait("the notice of the loss", |posted| says(posted, engine, down)).await;
         let notice = posted.json();
         assert_eq!(posted.line, format!("POST {HOOK} HTTP/1.1"));
         assert_eq!(posted.header("content-type"), Some("application/json"));
         assert!(posted.header("x-penstock-signature").unwrap().starts_with("sha256="), "{posted:?}");
         assert_eq!((&notice["status"], &notice["service"]), (&json!("firing"), &json!("facade")));
         assert!(notice["version"].is_string() && notice["id"].is_string(), "{notice}");
-        let lost = change(&notice, model).unwrap();
-        assert_eq!((&lost["kind"], &lost["from"]), (&json!("model"), &json!("UP")), "{lost}");
+        let lost = change(&notice, engine).unwrap();
+        assert_eq!((&lost["kind"], &lost["from"]), (&json!("deployment"), &json!("UP")), "{lost}");
         assert!(lost["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{lost}");
 
-        let posted = slack.wait("the same for Slack", |posted| tells(&slack_text(posted), model, down)).await;
+        let posted = slack.wait("the same for Slack", |posted| tells(&slack_text(posted), engine, down)).await;
         assert!(posted.header("x-penstock-signature").is_none());
-        let letter = mail.wait("the letter", |letter| tells(&letter.text, model, down)).await;
+        let letter = mail.wait("the letter", |letter| tells(&letter.text, "router", "DEGRADED")).await;
         assert_eq!((letter.from.as_str(), letter.to.len()), ("robot@example.com", 2));
         assert_eq!(letter.login, Some(("robot".into(), PASSWORD.into())));
-        assert!(subject(&letter).starts_with("[penstock] DOWN: "), "{letter:?}");
+        assert!(subject(&letter).starts_with("[penstock] D"), "{letter:?}");
         assert!(letter.text.contains("Auto-Submitted: auto-generated"), "{letter:?}");
         // Nothing of what an engine or its address is.
         for text in [notice.to_string(), slack_text(&posted), letter.text] {
@@ -105,20 +106,19 @@ both! {
         }
 
         let _engine = Engine::start_at(address).await;
-        let posted = json.wait("the notice of the return", |posted| says(posted, model, up)).await;
-        assert_eq!(change(&posted.json(), model).unwrap()["from"], down);
+        let posted = json.wait("the notice of the return", |posted| says(posted, engine, up)).await;
+        assert_eq!(change(&posted.json(), engine).unwrap()["from"], down);
         until("the last word to be that all is well", async || {
             (json.posted().last()?.json()["status"] == "resolved").then_some(())
         }).await;
-        slack.wait("the same for Slack", |posted| tells(&slack_text(posted), model, up)).await;
-        mail.wait("the letter", |letter| tells(&letter.text, model, up)).await;
+        slack.wait("the same for Slack", |posted| tells(&slack_text(posted), engine, up)).await;
+        mail.wait("the letter", |letter| tells(&letter.text, "router", up)).await;
         // Nobody is told what he did not ask for, and every notice is another one.
         for posted in slack.posted() {
-            assert!(!slack_text(&posted).contains("penstock is"), "{posted:?}");
+            assert!(!slack_text(&posted).contains("router"), "{posted:?}");
         }
+        assert!(mail.letters().iter().all(|letter| !letter.text.contains(engine)), "not by default");
         let notices: Vec<Value> = json.posted().iter().map(Posted::json).collect();
-        let deployments = notices.iter().find(|notice| change(notice, "deployment/main").is_some());
-        assert_eq!(deployments, None, "not by default");
         let mut ids: Vec<String> = notices.iter().map(|notice| notice["id"].to_string()).collect();
         ids.sort();
         ids.dedup();
@@ -129,10 +129,11 @@ both! {
             assert!(metrics.lines().any(|line| line.starts_with(&sent) && !line.ends_with(" 0")), "{metrics}");
         }
         // Those who alert by the log have it, too.
-        let alerts: Vec<_> = mesh.log(Service::Facade).into_iter().filter(|line| line["target"] == "penstock::alerts").collect();
+        let of_alerts = |line: &Value| line["target"] == "penstock::alerts";
+        let alerts: Vec<_> = mesh.log(Service::Facade).into_iter().filter(of_alerts).collect();
         for (message, state) in [("alert", down), ("resolved", up)] {
             let fits = |line: &&Value| {
-                line["message"] == message && line["component"] == model && line["state"] == state
+                line["message"] == message && line["component"] == engine && line["state"] == state
             };
             assert!(alerts.iter().any(|line| fits(&line)), "{alerts:?}");
         }
@@ -146,15 +147,16 @@ both! {
         let (blip, lost) = (Engine::start().await, Engine::start().await);
         let config = [
             impatient("5s"),
-            webhook("json", &json.url("/"), "kinds = [\"model\"]"),
+            webhook("json", &json.url("/"), "kinds = [\"deployment\"]"),
             deployment("blip", &blip.v1()), model("blip", &["blip"], ""),
             deployment("lost", &lost.v1()), model("lost", &["lost"], ""),
         ];
         let mesh = Mesh::start(topology, &config.concat()).await;
         let is = async |state: u8| {
-            let sample = format!("penstock_model_state{{model=\"blip\"}} {state}");
+            let labels = "service=\"inference-adapter\",component=\"deployment/blip\",kind=\"deployment\"";
+            let sample = format!("penstock_component_state{{{labels}}} {state}");
             until(&sample, async || {
-                let metrics = mesh.metrics(Service::Router).await;
+                let metrics = mesh.metrics(Service::InferenceAdapter).await;
                 metrics.lines().any(|line| line == sample).then_some(())
             }).await;
         };
@@ -165,9 +167,9 @@ both! {
         let _blip = Engine::start_at(address).await;
         is(0).await;
         drop(lost);
-        json.wait("the notice of the other loss", |posted| says(posted, "model/lost", "DOWN")).await;
+        json.wait("the notice of the other loss", |posted| says(posted, "deployment/lost", "DOWN")).await;
         let notices = json.posted();
-        assert!(notices.iter().all(|posted| change(&posted.json(), "model/blip").is_none()), "{notices:?}");
+        assert!(notices.iter().all(|posted| change(&posted.json(), "deployment/blip").is_none()), "{notices:?}");
     }
 }
 
@@ -179,7 +181,7 @@ both! {
         let refusing = Webhook::replying([], Reply::Status(404)).await;
         let leading = Webhook::replying([], Reply::Status(302)).await;
         let (engine, mail) = (Engine::start().await, MailServer::start().await);
-        let only = "timeout = \"300ms\"\nkinds = [\"model\"]\n";
+        let only = "timeout = \"300ms\"\nkinds = [\"deployment\"]\n";
         let config = [
             impatient("200ms"),
             webhook("silent", &silent.url(HOOK), only),
@@ -187,13 +189,15 @@ both! {
             webhook("refusing", &refusing.url(HOOK), only),
             webhook("leading", &leading.url(HOOK), only),
             email(&mail),
+            // It asks for TLS, and this server has none: nothing goes there.
+            email(&mail).replace("tls = \"none\"", "name = \"private\"").replace("ops@", "private@"),
             one_model(&engine),
         ];
         let mut mesh = Plan::new(topology, &config.concat()).env("MAIL_PASSWORD", PASSWORD).start().await;
         mesh.keep_secret(HOOK);
         mesh.keep_secret(PASSWORD);
         drop(engine);
-        mail.wait("the letter", |letter| tells(&letter.text, "model/test-model", "DOWN")).await;
+        mail.wait("the letter", |letter| tells(&letter.text, "router", "DEGRADED")).await;
         until("the third attempt", async || (shaky.posted().len() == 3).then_some(())).await;
         let ids: Vec<_> = shaky.posted().iter().map(|posted| posted.json()["id"].clone()).collect();
         assert!(ids.iter().all(|id| *id == ids[0]), "one notice, three attempts: {ids:?}");
@@ -209,6 +213,13 @@ both! {
                 metrics.contains(&format!("penstock_alerts_sent_total{sample}")).then_some(())
             }).await;
         }
+        until("the attempt without TLS to fail", async || {
+            let sample = "penstock_alerts_sent_total{target=\"private\",outcome=\"sent\"} 0";
+            let metrics = mesh.metrics(Service::Facade).await;
+            let failed = format!("{}1", sample.replace("sent\"} 0", "failed\"} "));
+            (metrics.contains(sample) && metrics.contains(&failed)).then_some(())
+        }).await;
+        assert!(mail.letters().iter().all(|letter| !letter.to.contains(&"private@example.com".to_owned())));
         assert_eq!((refusing.posted().len(), leading.posted().len()), (1, 1), "no second attempt, no redirect");
         // A courier that waits does not hold up the end.
         for (service, status) in mesh.stop().await {
@@ -253,7 +264,8 @@ both! {
         let mut all = String::new();
         for service in mesh.processes_of_topology() {
             let text = mesh.metrics(*service).await;
-            promtool(&["check", "metrics"], &classic(&text));
+            let text = classic(&text);
+            promtool(&["check", "metrics"], &text);
             all += &text;
         }
         let rules = std::fs::read_to_string(
@@ -265,8 +277,8 @@ both! {
         names.dedup();
         assert!(names.len() >= 7, "{names:?}");
         for name in names {
-            let sample = format!("{name}{{");
-            assert!(all.lines().any(|line| line.starts_with(&sample)), "{name} is in no metrics\n{all}");
+            let family = format!("# TYPE {name} ");
+            assert!(all.lines().any(|line| line.starts_with(&family)), "{name} is in no metrics\n{all}");
         }
     }
 }
