@@ -5,6 +5,8 @@ use std::time::Duration;
 use penstock_chassis::MESSAGE_MAX_BYTES;
 use penstock_chassis::config::Section;
 
+use crate::health::HealthConfig;
+
 /// Settings of the facade.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -18,6 +20,8 @@ pub struct Config {
     pub keep_alive_delay: Option<Duration>,
     /// How long a stream may be silent before a comment goes out. None: for ever.
     pub keep_alive_period: Option<Duration>,
+    /// Who sees what of health.
+    pub health: HealthConfig,
 }
 
 /// Shortest silence that is bridged: below it comments would be a load of their own.
@@ -36,6 +40,7 @@ impl Default for Config {
             // earlier, and then the head still tells a failure by its status.
             keep_alive_delay: Some(Duration::from_secs(15)),
             keep_alive_period: Some(Duration::from_secs(15)),
+            health: HealthConfig::default(),
         }
     }
 }
@@ -59,6 +64,7 @@ impl Config {
             ),
             keep_alive_delay: silence(section, "keep_alive_delay", default.keep_alive_delay),
             keep_alive_period: silence(section, "keep_alive_period", default.keep_alive_period),
+            health: HealthConfig::read(&mut section.table("health")),
         }
     }
 }

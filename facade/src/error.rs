@@ -29,6 +29,12 @@ pub(crate) enum Error {
     /// There is no credential: seen before the body is read, so that nobody without one fills the memory.
     #[error("{INVALID_API_KEY}")]
     NoCredential,
+    /// Nobody can say at the moment what the credential is worth.
+    #[error("keys cannot be checked at the moment: the router or what it stands on does not answer")]
+    KeyUnchecked,
+    /// The query is wrong; the text says what it may be.
+    #[error("{0}")]
+    Query(String),
     /// A header is wrong.
     #[error("{0}")]
     Header(&'static str),
@@ -58,6 +64,7 @@ impl Error {
         match self {
             Error::Malformed(_) | Error::Invalid(_) | Error::TooMany(_) => false,
             Error::Mesh(_) | Error::NotWhole | Error::NoSuchModel => false,
+            Error::KeyUnchecked | Error::Query(_) => true,
             Error::TooLarge(_) | Error::Incomplete | Error::Unsupported(_) | Error::NoCredential => true,
             Error::Header(_) | Error::UnknownRoute | Error::MethodNotAllowed | Error::Panicked => true,
         }
@@ -85,7 +92,8 @@ impl From<&Error> for penstock_proto::Error {
             Error::Malformed(_) => Reason::MalformedJson,
             Error::TooLarge(_) | Error::TooMany(_) => Reason::RequestTooLarge,
             Error::Unsupported(_) => Reason::UnsupportedMediaType,
-            Error::Incomplete | Error::Header(_) => Reason::BadRequest,
+            Error::KeyUnchecked => Reason::ServiceUnavailable,
+            Error::Incomplete | Error::Header(_) | Error::Query(_) => Reason::BadRequest,
             Error::NoCredential => Reason::InvalidApiKey,
             Error::UnknownRoute => Reason::UnknownRoute,
             Error::MethodNotAllowed => Reason::MethodNotAllowed,

@@ -35,6 +35,7 @@ use axum::{
     routing::{get, post},
 };
 pub use config::Config;
+pub use health::{Face, HealthConfig, Public};
 use penstock_chassis::{Channel, Chassis, Health, MESSAGE_MAX_BYTES};
 use penstock_proto::inference::v1::{
     inference_client::InferenceClient, stored_completions_client::StoredCompletionsClient,
@@ -43,6 +44,7 @@ use penstock_proto::inference::v1::{
 use crate::{
     edge::EdgeLayer,
     error::Error,
+    health::Access,
     metrics::{Metrics, ROUTES},
     passthrough::Passthrough,
 };
@@ -63,6 +65,7 @@ struct App {
     stored: StoredCompletionsClient<Channel>,
     passthrough: Passthrough,
     health: Health,
+    access: Access,
     metrics: Metrics,
 }
 
@@ -73,7 +76,7 @@ impl fmt::Debug for App {
 }
 
 /// The facade's routes. `router` answers the requests; `passthrough` are the gRPC services that are reachable on
-/// the same port, by their full names. The result has a fallback: merge no router into it that has one too.
+/// the same port, by their full names, beside those of health. The result has a fallback: merge no router into it that has one too.
 pub fn start(
     config: Config,
     router: Channel,
@@ -90,9 +93,16 @@ pub fn start(
         moderations,
         models,
         model,
-        health,
+        overview,
         live,
+        liveliness,
+        liveness,
         ready,
+        readiness,
+        status,
+        health_models,
+        services,
+        history,
         root,
         openapi,
         docs,
@@ -106,9 +116,16 @@ pub fn start(
         .route(moderations, post(moderations::create))
         .route(models, get(models::list))
         .route(model, get(models::get))
-        .route(health, get(health::overview))
-        .route(live, get(health::live))
-        .route(ready, get(health::ready))
+        .route(overview, get(health::overview).options(health::options))
+        .route(live, get(health::live).options(health::options))
+        .route(liveliness, get(health::liveness).options(health::options))
+        .route(liveness, get(health::liveness).options(health::options))
+        .route(ready, get(health::ready).options(health::options))
+        .route(readiness, get(health::ready).options(health::options))
+        .route(status, get(health::status).options(health::options))
+        .route(health_models, get(health::models).options(health::options))
+        .route(services, get(health::services).options(health::options))
+        .route(history, get(health::history).options(health::options))
         .route(root, get(about))
         .route(openapi, get(openapi::openapi))
         .route(docs, get(openapi::docs))
@@ -121,15 +138,21 @@ pub fn start(
 fn app(
     config: Config,
     router: Channel,
-    passthrough: Vec<(&'static str, Channel)>,
+    mut passthrough: Vec<(&'static str, Channel)>,
     chassis: &Chassis,
 ) -> Arc<App> {
+    let stored = StoredCompletionsClient::new(router.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES);
+    let router = InferenceClient::new(router).max_decoding_message_size(MESSAGE_MAX_BYTES);
+    let access = Access::new(config.health.clone(), router.clone());
+    let of_health = Channel::local(health::routes(&chassis.health, &access), chassis);
+    passthrough.extend([health::HEALTH, health::STATUS].map(|name| (name, of_health.clone())));
     Arc::new(App {
         config,
-        stored: StoredCompletionsClient::new(router.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES),
-        router: InferenceClient::new(router).max_decoding_message_size(MESSAGE_MAX_BYTES),
+        stored,
+        router,
         passthrough: Passthrough::new(passthrough),
         health: chassis.health.clone(),
+        access,
         metrics: Metrics::register(chassis),
     })
 }

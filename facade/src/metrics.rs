@@ -7,7 +7,7 @@ use prometheus_client::{
 };
 
 /// The routes that exist, as axum writes them.
-pub(crate) const ROUTES: [&str; 14] = [
+pub(crate) const ROUTES: [&str; 21] = [
     "/v1/chat/completions",
     "/v1/chat/completions/{id}",
     "/v1/chat/completions/{id}/messages",
@@ -18,7 +18,14 @@ pub(crate) const ROUTES: [&str; 14] = [
     "/v1/models/{*id}",
     "/health",
     "/health/live",
+    "/health/liveliness",
+    "/health/liveness",
     "/health/ready",
+    "/health/readiness",
+    "/health/status",
+    "/health/models",
+    "/health/services",
+    "/health/history",
     "/",
     "/openapi.json",
     "/docs",

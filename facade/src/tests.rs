@@ -2,5 +2,6 @@
 
 mod errors;
 mod grpc;
+mod health;
 mod routes;
 pub(crate) mod scripted;

@@ -228,11 +228,10 @@ fn serve_facade(
     let listed: Vec<_> =
         [INFERENCE, STORED, HEALTH, STATUS].into_iter().chain(others.iter().map(|(name, _)| *name)).collect();
     Service::Facade.serves().iter().for_each(|name| chassis.health.serves(*name));
-    let own = with_reflection(chassis.health.add_to(Routes::default()), &listed)?;
-    let own = Channel::local(own, chassis);
+    let reflection = Channel::local(with_reflection(Routes::default(), &listed)?, chassis);
     let mut passed = others;
     passed.extend([INFERENCE, STORED].map(|name| (name, router.clone())));
-    passed.extend([HEALTH, STATUS].into_iter().chain(REFLECTION).map(|name| (name, own.clone())));
+    passed.extend(REFLECTION.map(|name| (name, reflection.clone())));
     process.serve(listener, penstock_facade::start(config, router, passed, chassis));
     Ok(())
 }

@@ -6,7 +6,7 @@
 use std::{fs, path::Path};
 
 use penstock_chassis::{
-    ServerConfig, ShutdownConfig, TelemetryConfig,
+    HealthConfig, ServerConfig, ShutdownConfig, TelemetryConfig,
     config::{Document, Environment},
 };
 use penstock_proto::Reason;
@@ -87,6 +87,7 @@ fn settings(file: Option<&str>) -> Vec<String> {
     let environment = Environment::default();
     let mut settings = vec![
         format!("{:?}", ShutdownConfig::read(&mut document)),
+        format!("{:?}", HealthConfig::read(&mut document)),
         format!("{:?}", TelemetryConfig::read(&mut document)),
     ];
     let ports = ["facade", "router", "auth", "rate_limiter", "cache", "inference_adapter"];

@@ -1,6 +1,8 @@
 //! Schemas of answers: one table of the members that each writer writes, in its order, with the types and comments
 //! of the contract. A test writes each with its real writer and holds it to its schema.
 
+mod health;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -18,9 +20,10 @@ enum Shape {
     Word(&'static str),
     /// One of these words.
     Words(&'static [&'static str]),
-    /// A string, a whole number, a flag, an object, an array of strings.
+    /// A string, a whole number, any number, a flag, an object, an array of strings.
     Text,
     Whole,
+    Number,
     Flag,
     Object,
     Objects,
@@ -33,6 +36,8 @@ enum Shape {
     One(&'static str),
     /// An array of them.
     List(&'static str),
+    /// An object of them, by their names.
+    Named(&'static str),
 }
 
 /// When a member is there.
@@ -53,7 +58,10 @@ type Member = (&'static str, Shape, When, &'static str);
 /// An object: its name, the message of the contract that it is made of, what it is if that does not say, members.
 struct Answer(&'static str, &'static str, &'static str, &'static [Member]);
 
-use Shape::{Field, Flag, Json, Labels, List, Object, Objects, One, Text, Texts, Vector, Whole, Word, Words};
+use Shape::{
+    Field, Flag, Json, Labels, List, Named, Number, Object, Objects, One, Text, Texts, Vector, Whole, Word,
+    Words,
+};
 use When::{Always, OrNull, Sometimes, SometimesOrNull};
 
 // One line for each member, as the table that it is.
@@ -249,13 +257,6 @@ const ANSWERS: &[Answer] = &[
         ("field", Text, Always, "Its path, such as messages[0].role."),
         ("message", Text, Always, "What is wrong with it."),
     ]),
-    Answer("Alive", "", "That the process runs.", &[("status", Word("alive"), Always, "How it is.")]),
-    Answer("Readiness", "", "Whether to send requests here.", &[("status", Words(STATES), Always, "DOWN: send none.")]),
-    Answer("Health", "", "How each component is.", &[
-        ("status", Words(STATES), Always, "DOWN: send no requests."),
-        ("components", List("Component"), Always, "Each of them."),
-    ]),
-    Answer("Component", "", "How a component is.", &[("name", Text, Always, "Its name."), ("status", Words(STATES), Always, "How it is.")]),
     Answer("About", "", "What this is.", &[
         ("name", Word("penstock"), Always, "Always the same."),
         ("version", Text, Always, "The release."),
@@ -263,11 +264,13 @@ const ANSWERS: &[Answer] = &[
     ]),
 ];
 
-const STATES: &[&str] = &["UP", "DEGRADED", "DOWN", "UNKNOWN"];
-
 /// All schemas, by name.
 pub(super) fn schemas(contract: &Contract) -> Map<String, Value> {
-    ANSWERS.iter().map(|answer| (answer.0.to_owned(), schema(contract, answer))).collect()
+    ANSWERS
+        .iter()
+        .chain(health::ANSWERS)
+        .map(|answer| (answer.0.to_owned(), schema(contract, answer)))
+        .collect()
 }
 
 fn schema(contract: &Contract, Answer(_, message, about, members): &Answer) -> Value {
@@ -298,6 +301,7 @@ fn property(contract: &Contract, message: &str, (name, shape, when, about): &Mem
         Words(words) => json!({"type": "string", "enum": words}),
         Text => json!({"type": "string"}),
         Whole => json!({"type": "integer"}),
+        Number => json!({"type": "number"}),
         Flag => json!({"type": "boolean"}),
         Object => json!({"type": "object"}),
         Objects => json!({"type": "array", "items": {"type": "object"}}),
@@ -306,6 +310,7 @@ fn property(contract: &Contract, message: &str, (name, shape, when, about): &Mem
         Vector => json!({"anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "string"}]}),
         Texts => json!({"type": "array", "items": {"type": "string"}}),
         One(name) => reference(name),
+        Named(name) => json!({"type": "object", "additionalProperties": reference(name)}),
         List(name) => json!({"type": "array", "items": reference(name)}),
     };
     let schema = if matches!(when, OrNull | SometimesOrNull) { nullable(schema) } else { schema };

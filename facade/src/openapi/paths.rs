@@ -1,6 +1,7 @@
 //! The operations of the document: what each path takes and answers, by which reasons it is refused, and headers.
 
 mod examples;
+mod health;
 mod stored;
 mod texts;
 
@@ -24,6 +25,8 @@ const ASKED: &[Reason] = &[
     Reason::DeadlineExceeded,
     Reason::Unimplemented,
 ];
+/// Those of a key that is only looked at.
+const KEYED: &[Reason] = &[Reason::InvalidApiKey, Reason::ServiceUnavailable];
 /// Those of a body.
 const BODY: &[Reason] =
     &[Reason::MalformedJson, Reason::InvalidRequest, Reason::UnsupportedMediaType, Reason::RequestTooLarge];
@@ -57,7 +60,7 @@ pub(super) fn tags() -> Value {
         {"name": "Stored completions", "description": "Answers that were asked for with `store`."},
         {"name": "Texts", "description": "Texts to continue, to turn into vectors, to judge."},
         {"name": "Models", "description": "What the key may use."},
-        {"name": "Health", "description": "For load balancers and people; without a key."},
+        {"name": "Health", "description": "For load balancers, monitors and people; which need a key is configuration."},
         {"name": "About", "description": "What this is; without a key."},
     ])
 }
@@ -70,6 +73,8 @@ struct Operation {
     reasons: Vec<Reason>,
     /// Asked behind gRPC, with a key.
     asked: bool,
+    /// Answers without a key, too, if the configuration says so; with one it tells more.
+    keyed: bool,
 }
 
 impl Operation {
@@ -87,12 +92,18 @@ impl Operation {
             responses: Map::new(),
             reasons: ANY.to_vec(),
             asked: false,
+            keyed: false,
         }
     }
 
     fn asked(mut self) -> Self {
         self.asked = true;
         self.refused(ASKED)
+    }
+
+    fn keyed(mut self) -> Self {
+        self.keyed = true;
+        self.refused(KEYED)
     }
 
     fn refused(mut self, reasons: &[Reason]) -> Self {
@@ -138,7 +149,11 @@ impl Operation {
             // A status that has an answer of its own, such as a 503 of health, keeps it.
             self.responses.entry(status.to_string()).or_insert_with(|| refusal(status, &reasons));
         }
-        let security = if self.asked { json!([{"key": []}]) } else { json!([]) };
+        let security = match (self.asked, self.keyed) {
+            (true, _) => json!([{"key": []}]),
+            (_, true) => json!([{}, {"key": []}]),
+            _ => json!([]),
+        };
         let rest = [
             ("parameters", self.parameters.into()),
             ("responses", self.responses.into()),
@@ -226,7 +241,7 @@ pub(super) fn paths() -> Value {
     }
     add("/v1/models", json!({"get": models()}));
     add("/v1/models/{id}", json!({"get": model()}));
-    for (path, methods) in health().into_iter().chain(about()) {
+    for (path, methods) in health::paths().into_iter().chain(about()) {
         add(path, json!({"get": methods}));
     }
     all.into()
@@ -281,37 +296,6 @@ fn model() -> Value {
         .answers("200", "The model.", "Model", examples::model())
         .refused(&[Reason::ModelNotFound])
         .done()
-}
-
-fn health() -> [(&'static str, Value); 3] {
-    let live =
-        Operation::new("getLiveness", "Health", "Does the process run?", "Looks at nothing but the process.")
-            .answers("200", "It does.", "Alive", json!({"status": "alive"}))
-            .done();
-    let both = |id, summary, description, schema, up: Value, down: Value| {
-        Operation::new(id, "Health", summary, description)
-            .answers("200", "Requests may come.", schema, up)
-            .answers("503", "No requests, please: something is down, or it is shutting down.", schema, down)
-            .done()
-    };
-    let ready = both(
-        "getReadiness",
-        "May requests come?",
-        "What a load balancer asks.",
-        "Readiness",
-        json!({"status": "UP"}),
-        json!({"status": "DOWN"}),
-    );
-    let component = |status| json!({"status": status, "components": [{"name": "router", "status": status}]});
-    let overview = both(
-        "getHealth",
-        "How is each component?",
-        "Readiness, and how each component is.",
-        "Health",
-        component("UP"),
-        component("DOWN"),
-    );
-    [("/health", overview), ("/health/live", live), ("/health/ready", ready)]
 }
 
 fn about() -> [(&'static str, Value); 3] {

@@ -67,7 +67,14 @@ fn wrong(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<Strin
             found.push(format!("{at}.{name} is missing"));
         }
     }
-    let Some(properties) = schema["properties"].as_object() else { return found };
+    let Some(properties) = schema["properties"].as_object() else {
+        let named = schema["additionalProperties"].is_object().then_some(&schema["additionalProperties"]);
+        let each =
+            named.into_iter().flat_map(|one| object.iter().map(move |(name, value)| (one, name, value)));
+        return each
+            .flat_map(|(one, name, value)| wrong(document, one, value, &format!("{at}.{name}")))
+            .collect();
+    };
     for (name, value) in object {
         match properties.get(name) {
             Some(schema) => found.extend(wrong(document, schema, value, &format!("{at}.{name}"))),
@@ -347,9 +354,13 @@ fn models_and_problems_are_as_they_are_described() {
 #[tokio::test]
 async fn what_is_served_without_a_key_is_as_it_is_described() {
     let facade = Facade::new(plain_answer());
-    for (path, schema) in
-        [("/", "About"), ("/health", "Health"), ("/health/live", "Alive"), ("/health/ready", "Readiness")]
-    {
+    for (path, schema) in [
+        ("/", "About"),
+        ("/health", "Health"),
+        ("/health/live", "Alive"),
+        ("/health/ready", "Readiness"),
+        ("/health/status", "HealthStatus"),
+    ] {
         conforms(schema, facade.get(path).await.body.as_bytes());
     }
     conforms("ModelList", facade.get("/v1/models").await.body.as_bytes());

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{Request, StatusCode};
 use penstock_proto::{
     Error, Reason,
     inference::v1::{generate_request::Input, message::Content},
@@ -173,46 +173,6 @@ async fn models_are_listed_and_found_by_any_id() {
         assert_eq!(answer.json()["error"]["code"], "model_not_found", "{path}");
     }
     assert_eq!(facade.get("/v1/models/%ff").await.status, StatusCode::BAD_REQUEST);
-}
-
-#[tokio::test]
-async fn health_shows_states_and_no_details() {
-    let facade = Facade::new(answer());
-    let live = facade.get("/health/live").await;
-    assert_eq!((live.status, live.body.as_str()), (StatusCode::OK, r#"{"status":"alive"}"#));
-    assert_eq!(facade.get("/health/ready").await.status, StatusCode::SERVICE_UNAVAILABLE, "not started");
-
-    facade.chassis.health.started();
-    let ready = facade.get("/health/ready").await;
-    assert_eq!((ready.status, ready.body.as_str()), (StatusCode::OK, r#"{"status":"UP"}"#));
-
-    let component =
-        facade.chassis.health.component("cache", penstock_proto::status::v1::Kind::Service, false);
-    component.down("redis://secret:6379 refused", None);
-    let health = facade.get("/health").await;
-    let expected = json!({"status": "DEGRADED", "components": [{"name": "cache", "status": "DOWN"}]});
-    assert_eq!((health.status, health.json()), (StatusCode::OK, expected));
-
-    facade.chassis.health.drain();
-    let ready = facade.get("/health/ready").await;
-    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(ready.body, r#"{"status":"DOWN"}"#);
-    assert_eq!(facade.get("/health").await.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(facade.get("/health/live").await.status, StatusCode::OK);
-}
-
-/// A15.
-#[tokio::test]
-async fn head_is_get_without_a_body() {
-    let facade = Facade::new(answer());
-    facade.chassis.health.started();
-    for (path, status) in
-        [("/health", 200), ("/health/live", 200), ("/health/ready", 200), ("/", 200), ("/none", 404)]
-    {
-        let answer = facade.ask(Method::HEAD, path).await;
-        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (status, ""), "{path}");
-        assert!(answer.headers.contains_key("x-request-id"));
-    }
 }
 
 #[tokio::test]

@@ -50,6 +50,8 @@ pub(crate) struct Seen {
     pub(crate) generate: Mutex<Vec<(GenerateRequest, HeaderMap)>>,
     pub(crate) remaining: Mutex<Option<Duration>>,
     pub(crate) dropped: AtomicUsize,
+    /// Calls that list models.
+    pub(crate) lists: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -113,6 +115,14 @@ impl Inference for Scripted {
         &self,
         request: tonic::Request<ListModelsRequest>,
     ) -> Result<Response<ListModelsResponse>, Status> {
+        self.seen.lists.fetch_add(1, Ordering::Relaxed);
+        let key = request.metadata().get("authorization").and_then(|key| key.to_str().ok());
+        let of_one = match key {
+            Some("Bearer wrong") => return Err(Error::new(Reason::InvalidApiKey, "no such key").into()),
+            Some("Bearer unchecked") => return Err(Error::new(Reason::ServiceUnavailable, "no auth").into()),
+            Some("Bearer hanging") => std::future::pending().await,
+            key => key == Some("Bearer of-one"),
+        };
         let model = |id: &str| Model {
             id: id.into(),
             created: 7,
@@ -121,6 +131,7 @@ impl Inference for Scripted {
             capabilities: None,
         };
         let models = match request.into_inner().model {
+            None if of_one => vec![Model { aliases: vec!["gpt".into()], ..model("m") }],
             None => vec![model("a/b:c"), Model { aliases: vec!["gpt".into()], ..model("m") }],
             Some(id) if id == "a/b:c" => vec![model(&id)],
             Some(_) => return Err(Error::new(Reason::ModelNotFound, "no model has that name").into()),

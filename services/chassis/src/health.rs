@@ -26,6 +26,7 @@ pub use self::{
     check::{Check, Outcome},
     component::Component,
     config::{CheckConfig, HealthConfig},
+    grpc::Watch,
     judge::Judge,
 };
 use self::{component::Entry, journal::Journal};

@@ -2,6 +2,7 @@
 //! unknown service where the specification wants SERVICE_UNKNOWN on an open stream.
 
 use std::{
+    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -40,6 +41,7 @@ struct Faces(Health);
 /// How a service is; `None`: there is none of this name. The empty name is the whole server.
 fn serving(health: &Health, report: &Report, service: &str) -> Option<ServingStatus> {
     let state = match service {
+        _ if service.len() > NAME_MAX_BYTES => return None,
         LIVENESS => State::Up,
         READINESS => report.readiness(),
         STARTUP if report.starting => State::Down,
@@ -59,19 +61,27 @@ fn serving(health: &Health, report: &Report, service: &str) -> Option<ServingSta
     })
 }
 
-impl Faces {
-    /// A view of the report at once and on every change, if there is room.
-    fn watch<T>(
+impl Health {
+    /// How the service of that name is by `report`, in the two states of `grpc.health.v1`. `None`: there is none.
+    pub fn serving(&self, report: &Report, service: &str) -> Option<ServingStatus> {
+        serving(self, report, service)
+    }
+
+    /// A view of the report at once and whenever the view changes, until the process shuts down.
+    ///
+    /// # Errors
+    /// Too many streams watch already.
+    pub fn watch<T>(
         &self,
         view: impl Fn(&Health, &Report) -> T + Send + 'static,
-    ) -> Result<Response<Watch<T>>, Status> {
-        let room = Arc::clone(&self.0.inner.watches).try_acquire_owned().map_err(|_| {
+    ) -> Result<Watch<T>, Status> {
+        let room = Arc::clone(&self.inner.watches).try_acquire_owned().map_err(|_| {
             Error::new(
                 Reason::Overloaded,
                 "too many streams watch health here: end some, or raise health.watches_max",
             )
         })?;
-        Ok(Response::new(Watch::new(&self.0, room, view)))
+        Ok(Watch::new(self, room, view))
     }
 }
 
@@ -82,8 +92,7 @@ impl HealthService for Faces {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
-        let known = Some(service).filter(|service| service.len() <= NAME_MAX_BYTES);
-        let status = known.and_then(|service| serving(&self.0, &self.0.report(), &service));
+        let status = serving(&self.0, &self.0.report(), &service);
         let status = status.ok_or_else(|| Error::new(Reason::NotFound, "no such service"))?;
         Ok(Response::new(HealthCheckResponse { status: status.into() }))
     }
@@ -99,10 +108,11 @@ impl HealthService for Faces {
             // No service has such a name, now or later: nothing of it is kept.
             service = "?".to_owned();
         }
-        Self::watch(self, move |health, report| {
+        let watch = self.0.watch(move |health, report| {
             let status = serving(health, report, &service).unwrap_or(ServingStatus::ServiceUnknown);
             HealthCheckResponse { status: status.into() }
-        })
+        })?;
+        Ok(Response::new(watch))
     }
 }
 
@@ -115,7 +125,8 @@ impl StatusService for Faces {
     type WatchStream = Watch<WatchResponse>;
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Self::watch(self, |_, report| WatchResponse { report: Some(report.clone()) })
+        let watch = self.0.watch(|_, report| WatchResponse { report: Some(report.clone()) })?;
+        Ok(Response::new(watch))
     }
 
     async fn list_changes(
@@ -133,13 +144,19 @@ impl StatusService for Faces {
 type View<T> = Box<dyn Fn(&Health, &Report) -> T + Send>;
 
 /// A view of the report at once and then whenever the view changes; ends when the process shuts down.
-struct Watch<T> {
+pub struct Watch<T> {
     reports: WatchStream<Arc<Report>>,
     health: Health,
     view: View<T>,
     last: Option<T>,
     ending: bool,
     _room: OwnedSemaphorePermit,
+}
+
+impl<T> fmt::Debug for Watch<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("ending", &self.ending).finish_non_exhaustive()
+    }
 }
 
 impl<T> Watch<T> {

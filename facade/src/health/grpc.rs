@@ -1,0 +1,213 @@
+//! Health over gRPC on the facade's port. `status.v1` shows what HTTP shows to the same caller; `grpc.health.v1`
+//! needs no key, but names of models are for those who may see them.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use axum::http::HeaderMap;
+use futures_util::{Stream, StreamExt as _, stream};
+use penstock_chassis::{CallContext, Health, MODEL_PREFIX, Watch};
+use penstock_proto::{
+    Error, Reason,
+    status::v1::{
+        Component, GetRequest, GetResponse, Kind, ListChangesRequest, ListChangesResponse, Report,
+        WatchRequest, WatchResponse,
+        status_server::{Status as StatusService, StatusServer},
+    },
+};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tonic::{Request, Response, Status, metadata::MetadataMap, service::Routes};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse,
+    health_check_response::ServingStatus,
+    health_server::{Health as HealthService, HealthServer},
+};
+
+use super::{
+    access::{Access, REMEMBERED, Sight},
+    config::{Face, Public},
+    view::View,
+};
+
+/// Name of the service with two states.
+pub(crate) const HEALTH: &str = "grpc.health.v1.Health";
+/// Name of the service with three.
+pub(crate) const STATUS: &str = "penstock.status.v1.Status";
+
+/// Longest that a call waits to learn what its key is worth, whatever its own deadline.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Both services.
+pub(crate) fn routes(health: &Health, access: &Access) -> Routes {
+    let faces = || Faces { health: health.clone(), access: access.clone() };
+    Routes::default().add_service(HealthServer::new(faces())).add_service(StatusServer::new(faces()))
+}
+
+#[derive(Clone)]
+struct Faces {
+    health: Health,
+    access: Access,
+}
+
+/// Who calls: what was sent along, and how long there is time.
+#[derive(Clone)]
+struct Caller {
+    headers: HeaderMap,
+    context: CallContext,
+}
+
+impl Caller {
+    fn of<T>(request: &Request<T>) -> Self {
+        Self { headers: headers(request.metadata()), context: CallContext::of(request) }
+    }
+}
+
+fn headers(metadata: &MetadataMap) -> HeaderMap {
+    metadata.clone().into_headers()
+}
+
+impl Faces {
+    /// What the caller sees of `status.v1`.
+    async fn sight(&self, caller: &Caller) -> Result<Sight, Status> {
+        let report = self.health.report();
+        let Caller { headers, context } = caller;
+        let sight = self.access.admit(Face::Grpc, headers, context, &report).await;
+        sight.map_err(|error| Error::from(&error).into())
+    }
+
+    /// Whether the caller may ask for this name: other names than those of models are nobody's secret.
+    async fn may_ask(&self, caller: &Caller, service: &str) -> bool {
+        if !service.starts_with(MODEL_PREFIX) || self.access.public() == Public::Full {
+            return true;
+        }
+        let report = self.health.report();
+        let model = Component { name: service.to_owned(), kind: Kind::Model.into(), ..Component::default() };
+        let sight = self.access.key(&caller.headers, &caller.context, &report).await;
+        sight.is_some_and(|sight| View::new(&report, &sight).shows(&model))
+    }
+}
+
+#[tonic::async_trait]
+impl HealthService for Faces {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let caller = Caller::of(&request);
+        let service = request.into_inner().service;
+        let status = match self.may_ask(&caller, &service).await {
+            true => self.health.serving(&self.health.report(), &service),
+            false => None,
+        };
+        let status = status.ok_or_else(|| Error::new(Reason::NotFound, "no such service"))?;
+        Ok(Response::new(HealthCheckResponse { status: status.into() }))
+    }
+
+    type WatchStream = Watch<HealthCheckResponse>;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = Caller::of(&request);
+        let service = request.into_inner().service;
+        let service = if self.may_ask(&caller, &service).await { Some(service) } else { None };
+        let watch = self.health.watch(move |health, report| {
+            let status = service.as_ref().and_then(|service| health.serving(report, service));
+            HealthCheckResponse { status: status.unwrap_or(ServingStatus::ServiceUnknown).into() }
+        })?;
+        Ok(Response::new(watch))
+    }
+}
+
+#[tonic::async_trait]
+impl StatusService for Faces {
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        let sight = self.sight(&Caller::of(&request)).await?;
+        let report = View::new(&self.health.report(), &sight).reduced();
+        Ok(Response::new(GetResponse { report: Some(report) }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = Caller::of(&request);
+        let sight = self.sight(&caller).await?;
+        let reports = self.health.watch(|_, report| Arc::new(report.clone()))?;
+        let watcher = Watcher::new(self.clone(), caller, sight, reports);
+        let reports = stream::unfold(watcher, |mut watcher| async move {
+            let next = watcher.next().await?;
+            Some((next, watcher))
+        });
+        Ok(Response::new(Box::pin(reports)))
+    }
+
+    async fn list_changes(
+        &self,
+        request: Request<ListChangesRequest>,
+    ) -> Result<Response<ListChangesResponse>, Status> {
+        let sight = self.sight(&Caller::of(&request)).await?;
+        if let Sight::Public(public) = sight
+            && public != Public::Full
+        {
+            return Err(Error::from(&crate::Error::NoCredential).into());
+        }
+        let limit = match request.into_inner().limit {
+            0 => usize::MAX,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
+        let report = self.health.report();
+        let mut changes = View::new(&report, &sight).changes(self.health.history(usize::MAX));
+        changes.truncate(limit);
+        Ok(Response::new(ListChangesResponse { changes }))
+    }
+}
+
+/// Someone who watches: the key is looked at again and again, for streams outlive keys and models.
+struct Watcher {
+    faces: Faces,
+    caller: Caller,
+    sight: Sight,
+    reports: Watch<Arc<Report>>,
+    report: Option<Arc<Report>>,
+    sent: Option<Report>,
+    look_again: Interval,
+    ended: bool,
+}
+
+impl Watcher {
+    fn new(faces: Faces, caller: Caller, sight: Sight, reports: Watch<Arc<Report>>) -> Self {
+        let mut look_again = interval_at(Instant::now() + REMEMBERED, REMEMBERED);
+        look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { faces, caller, sight, reports, report: None, sent: None, look_again, ended: false }
+    }
+
+    /// The next report that differs for this caller.
+    async fn next(&mut self) -> Option<Result<WatchResponse, Status>> {
+        while !self.ended {
+            tokio::select! {
+                report = self.reports.next() => match report? {
+                    Ok(report) => self.report = Some(report),
+                    Err(status) => return Some(Err(status)),
+                },
+                _ = self.look_again.tick() => {
+                    let context = CallContext::background(PATIENCE);
+                    let caller = Caller { context, ..self.caller.clone() };
+                    match self.faces.sight(&caller).await {
+                        Ok(sight) => self.sight = sight,
+                        Err(status) => {
+                            self.ended = true;
+                            return Some(Err(status));
+                        }
+                    }
+                }
+            }
+            let Some(report) = &self.report else { continue };
+            let seen = View::new(report, &self.sight).reduced();
+            if self.sent.as_ref() != Some(&seen) {
+                self.sent = Some(seen.clone());
+                return Some(Ok(WatchResponse { report: Some(seen) }));
+            }
+        }
+        None
+    }
+}
