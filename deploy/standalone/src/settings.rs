@@ -98,7 +98,7 @@ impl Settings {
         let mut section = document.section("router");
         let listen = ServerConfig::read(&mut section, 4001, 9401);
         let deployments: Vec<_> = inference_adapter.1.deployment_ids().collect();
-        let router = penstock_router::Config::read(&mut section, &mut document, &deployments);
+        let mut router = penstock_router::Config::read(&mut section, &mut document, &deployments);
         let endpoints = &router.endpoints;
         check_endpoints(
             &section,
@@ -115,6 +115,7 @@ impl Settings {
         let listen_auth = ServerConfig::read(&mut section, 4002, 9402);
         let auth = (listen_auth, penstock_auth::Config::read(&mut section, document.environment()));
         drop(section);
+        router.remembered = auth.1.memo_ttl;
 
         let mut section = document.section("rate_limiter");
         let listen_limiter = ServerConfig::read(&mut section, 4003, 9403);

@@ -55,8 +55,9 @@ pub(crate) async fn begin<R: Ask>(
 ) -> Result<Begun<R::Answer>, (Error, usize)> {
     let mut failures = 0;
     let mut last = Error::new(Reason::ModelUnavailable, "no deployment of the model is available");
-    candidates.truncate(attempts);
+    leave_out(&mut candidates, attempts);
     let most = candidates.len();
+    let all_down = candidates.iter().all(|candidate| candidate.down);
     for (index, candidate) in candidates.into_iter().enumerate() {
         if context.remaining().is_some_and(|left| left.is_zero()) {
             last = Error::new(Reason::DeadlineExceeded, "the deadline passed");
@@ -77,7 +78,27 @@ pub(crate) async fn begin<R: Ask>(
             }
         }
     }
+    // Nobody was expected to answer, and nobody did: whoever waits does better than whoever asks again at once.
+    if all_down && failures == most && last.reason.remedy().breaker && last.reason.http_status() != 503 {
+        let message = format!("no deployment of the model works: {}", last.reason.title());
+        last = Error::new(Reason::ModelUnavailable, message);
+    }
     Err((last, failures))
+}
+
+/// Keeps `most` candidates in their order; where some have to go, those that are known not to work go first, so
+/// that they do not take the place of a fallback that works.
+fn leave_out(candidates: &mut Vec<Candidate>, most: usize) {
+    let mut spare = candidates.len().saturating_sub(most);
+    let mut index = candidates.len();
+    while spare > 0 && index > 0 {
+        index -= 1;
+        if candidates.get(index).is_some_and(|candidate| candidate.down) {
+            candidates.remove(index);
+            spare -= 1;
+        }
+    }
+    candidates.truncate(most);
 }
 
 impl Ask for GenerateRequest {
@@ -137,6 +158,27 @@ mod tests {
     use penstock_proto::inference::v1::{Delta, FunctionCall, ToolCall};
 
     use super::*;
+
+    #[test]
+    fn those_that_are_down_do_not_take_the_place_of_a_fallback() {
+        let candidate = |id: &str, down| Candidate {
+            model: "m".into(),
+            deployment: id.into(),
+            down,
+            lacks: crate::needs::Needs::default(),
+        };
+        let left = |most| {
+            let all = [("up", false), ("down", true), ("lost", true), ("fallback", false), ("gone", true)];
+            let mut candidates: Vec<_> = all.map(|(id, down)| candidate(id, down)).into();
+            leave_out(&mut candidates, most);
+            candidates.into_iter().map(|candidate| candidate.deployment).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(left(9), "up down lost fallback gone");
+        assert_eq!(left(4), "up down lost fallback");
+        assert_eq!(left(3), "up down fallback");
+        assert_eq!(left(2), "up fallback");
+        assert_eq!(left(1), "up");
+    }
 
     #[test]
     fn roles_and_empty_deltas_do_not_commit_content_does() {

@@ -51,6 +51,8 @@ pub struct Config {
     pub cache_mode: CacheMode,
     /// What happens without the rate-limiter.
     pub limiter_failure: LimiterFailure,
+    /// How long auth lets principals be remembered, which is `auth.memo_ttl`: for so long its loss only degrades.
+    pub remembered: Duration,
     /// How long auth may take.
     pub auth_timeout: Duration,
     /// How long the rate-limiter may take.
@@ -121,6 +123,8 @@ impl Config {
                 &[("open", LimiterFailure::Open), ("closed", LimiterFailure::Closed)],
                 LimiterFailure::Open,
             ),
+            // Not a setting of the router: whoever reads `[auth]` puts its own in.
+            remembered: Duration::ZERO,
             // Long enough for a restart of the callee and the channel's second attempt.
             auth_timeout: section.duration("auth_timeout", milliseconds(2000), timeouts.clone()),
             // Side calls have small budgets: they must not cost more than they are worth.

@@ -1,23 +1,39 @@
-//! Follows what the adapter reports of its deployments, and keeps the registry up to date with it.
+//! Follows what the adapter reports of its deployments, and keeps up to date with it: the registry, by which
+//! deployments are chosen, and the health of every model.
 
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use penstock_chassis::{Channel, Chassis};
+use penstock_chassis::{CallContext, Channel, Chassis, Component, Health};
 use penstock_proto::{
-    adapter::v1::{WatchRequest, WatchResponse, deployments_client::DeploymentsClient},
+    adapter::v1::{
+        Deployment as DeploymentReport, ListRequest, WatchRequest, WatchResponse,
+        deployments_client::DeploymentsClient,
+    },
     status::v1::{Kind, State},
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_stream::StreamExt as _;
+use tonic::Streaming;
 
 use crate::{
     config::ModelConfig,
+    model_health,
     registry::{Deployment, Registry},
 };
 
-/// The pause before the deployments are watched again.
+/// The pause before the deployments are watched again, if that has just failed.
 const WATCH_PAUSE: Duration = Duration::from_millis(200);
+/// How often the adapter is asked how long its checks take: it tells by itself only of changes of state.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long such a look may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long after its first report the adapter may still be finding what is configured.
+const FINDING: Duration = Duration::from_secs(5);
+/// The check of the adapter, by its name in health.
+const ADAPTER: &str = "inference-adapter";
+
+type Client = DeploymentsClient<Channel>;
 
 /// The registry, kept up to date in the background. While the adapter says nothing the last one stays.
 pub(crate) fn follow(
@@ -26,37 +42,135 @@ pub(crate) fn follow(
     chassis: &Chassis,
 ) -> Arc<ArcSwap<Registry>> {
     let registry = Arc::new(ArcSwap::from_pointee(Registry::new(&configured, &[])));
-    let kept = Arc::clone(&registry);
-    let mut client = DeploymentsClient::new(adapter.clone());
-    let stopping = chassis.tasks.stopping();
+    let health = chassis.health.clone();
     // Required: before the first report nobody knows what is offered.
-    let component = chassis.health.component("models", Kind::Part, true);
-    let watching = async move {
-        loop {
-            if let Ok(reports) = client.watch(WatchRequest {}).await {
-                let mut reports = reports.into_inner();
-                while let Some(Ok(report)) = reports.next().await {
-                    kept.store(Arc::new(Registry::new(&configured, &read(report))));
-                    component.up(None);
-                }
-            }
-            sleep(WATCH_PAUSE).await;
-        }
+    let models = health.component("models", Kind::Part, true);
+    models.parts(model_health::components(&registry.load(), &[], State::Unspecified));
+    let follower = Follower {
+        client: DeploymentsClient::new(adapter.clone()),
+        configured,
+        registry: Arc::clone(&registry),
+        health,
+        models,
+        reported: Vec::new(),
+        first: None,
     };
+    let stopping = chassis.tasks.stopping();
     chassis.tasks.spawn("deployments", async move {
-        stopping.run_until_cancelled(watching).await;
+        stopping.run_until_cancelled(follower.run()).await;
     });
     registry
 }
 
-fn read(report: WatchResponse) -> Vec<Deployment> {
-    let deployments = report.deployments.into_iter().map(|deployment| Deployment {
+struct Follower {
+    client: Client,
+    configured: Vec<ModelConfig>,
+    registry: Arc<ArcSwap<Registry>>,
+    health: Health,
+    models: Component,
+    /// What was reported last.
+    reported: Vec<DeploymentReport>,
+    /// When the first report came.
+    first: Option<Instant>,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        loop {
+            let began = Instant::now();
+            if let Ok(reports) = self.client.watch(WatchRequest {}).await {
+                self.listen(reports.into_inner()).await;
+            }
+            self.show_loss();
+            // A watch that lasted has lost its replica of the adapter: another one is asked at once.
+            if began.elapsed() < WATCH_PAUSE {
+                sleep(WATCH_PAUSE).await;
+            }
+        }
+    }
+
+    /// Takes report after report until the stream ends, and looks in between.
+    async fn listen(&mut self, mut reports: Streaming<WatchResponse>) {
+        let mut looks = interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        looks.reset();
+        loop {
+            tokio::select! {
+                report = reports.next() => match report {
+                    Some(Ok(report)) => self.take(report.deployments),
+                    _ => return,
+                },
+                _ = looks.tick() => self.look().await,
+            }
+        }
+    }
+
+    fn take(&mut self, deployments: Vec<DeploymentReport>) {
+        let read: Vec<Deployment> = deployments.iter().map(read).collect();
+        self.registry.store(Arc::new(Registry::new(&self.configured, &read)));
+        self.reported = deployments;
+        self.first.get_or_insert_with(Instant::now);
+        self.show();
+    }
+
+    /// Refreshes what changes with every check. States are left to the watch: another replica of the adapter may
+    /// see an engine otherwise, and a model must not waver between the two.
+    async fn look(&mut self) {
+        let request = CallContext::background(LOOK_TIMEOUT).request(ListRequest {});
+        if let Ok(answer) = self.client.list(request).await
+            && self.first.is_some()
+        {
+            freshen(&mut self.reported, answer.into_inner().deployments);
+            self.show();
+        }
+    }
+
+    fn show(&self) {
+        let found = self.first.is_some_and(|first| first.elapsed() >= FINDING);
+        let missing = if found { State::Down } else { State::Unspecified };
+        let models = model_health::components(&self.registry.load(), &self.reported, missing);
+        let (state, detail) = model_health::summary(&models);
+        self.models.parts(models);
+        self.models.set(state, detail, None);
+    }
+
+    /// The watch has ended. That alone says little: it may have moved from one replica to another.
+    fn show_loss(&self) {
+        let report = self.health.report();
+        let lost = report.components.iter().any(|one| one.name == ADAPTER && one.state() == State::Down);
+        if lost && self.first.is_some() {
+            self.models.parts(model_health::unreachable(&self.registry.load()));
+            self.models.down(model_health::UNREACHABLE, None);
+        }
+    }
+}
+
+/// Takes over the latencies and the times of `fresh`, where both say the same state.
+fn freshen(reported: &mut [DeploymentReport], fresh: Vec<DeploymentReport>) {
+    let mut fresh: std::collections::HashMap<_, _> =
+        fresh.into_iter().map(|deployment| (deployment.id.clone(), deployment)).collect();
+    for known in reported {
+        if let Some(fresh) = fresh.remove(&known.id)
+            && fresh.state == known.state
+        {
+            known.latency = fresh.latency;
+            known.checked_at = fresh.checked_at;
+            known.last_success_at = fresh.last_success_at;
+            known.detail = fresh.detail;
+        }
+    }
+}
+
+fn read(deployment: &DeploymentReport) -> Deployment {
+    Deployment {
         down: deployment.state() == State::Down,
         discovered: deployment.discovered,
-        id: deployment.id,
-        engine: deployment.engine,
-        model: deployment.model,
+        id: deployment.id.clone(),
+        engine: deployment.engine.clone(),
+        model: deployment.model.clone(),
         capabilities: deployment.capabilities,
-    });
-    deployments.collect()
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ mod caps;
 mod config;
 mod deployments;
 mod merge;
+mod model_health;
 mod needs;
 mod principals;
 mod registry;
@@ -30,9 +31,6 @@ use penstock_proto::inference::v1::{
 };
 use tonic::service::Routes;
 
-/// How long principals are remembered, by auth's default (`auth.memo_ttl`).
-const REMEMBERED: Duration = Duration::from_secs(30);
-
 /// The ways to the services that the router stands on.
 #[derive(Clone, Debug)]
 pub struct Channels {
@@ -50,7 +48,7 @@ pub struct Channels {
 pub fn start(config: Config, channels: &Channels, chassis: &Chassis) -> Routes {
     let (health, tasks) = (&chassis.health, &chassis.tasks);
     // While auth is lost those who asked within this time are still known.
-    health.watch_channel("auth", true, REMEMBERED, &channels.auth, tasks);
+    health.watch_channel("auth", true, config.remembered, &channels.auth, tasks);
     for (name, required, channel) in [
         ("rate-limiter", false, &channels.rate_limiter),
         ("cache", false, &channels.cache),

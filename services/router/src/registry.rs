@@ -38,11 +38,26 @@ pub(crate) struct Model {
     fallbacks: Vec<String>,
 }
 
+impl Model {
+    /// The ids of the deployments that are asked for it.
+    pub(crate) fn deployments(&self) -> impl Iterator<Item = &str> {
+        self.asked().map(|target| target.id.as_str())
+    }
+
+    /// Where weight 0 says that nobody is to be asked, nobody is, unless there is nobody else.
+    fn asked(&self) -> impl Iterator<Item = &Target> {
+        let alone = self.targets.len() == 1;
+        self.targets.iter().filter(move |target| target.weight > 0.0 || alone)
+    }
+}
+
 /// One deployment to ask for one model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) model: Arc<str>,
     pub(crate) deployment: String,
+    /// It is known not to work.
+    pub(crate) down: bool,
     /// What it is known to be unable to do.
     pub(crate) lacks: Needs,
 }
@@ -131,6 +146,11 @@ impl Registry {
         self.models.values()
     }
 
+    /// The models that are asked instead of `model`, in order.
+    pub(crate) fn fallbacks<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = &'a Model> {
+        model.fallbacks.iter().filter_map(|name| self.resolve(name))
+    }
+
     /// The deployments to ask for `model`, in order: its own by priority and weight, those known to be down
     /// last, then those of its fallbacks that `allowed` admits. `random` gives numbers from 0 to 1.
     pub(crate) fn candidates(
@@ -140,7 +160,7 @@ impl Registry {
         mut random: impl FnMut() -> f64,
     ) -> Vec<Candidate> {
         let mut candidates = self.of_model(model, &mut random);
-        for fallback in model.fallbacks.iter().filter_map(|name| self.resolve(name)) {
+        for fallback in self.fallbacks(model) {
             if allowed(fallback) {
                 candidates.extend(self.of_model(fallback, &mut random));
             }
@@ -152,8 +172,7 @@ impl Registry {
         // A weighted order without replacement: the largest of random^(1/weight) comes first
         // (Efraimidis and Spirakis, 2006).
         let mut keyed: Vec<_> = model
-            .targets
-            .iter()
+            .asked()
             .map(|target| {
                 let known = self.known.get(&target.id).copied().unwrap_or_default();
                 (known, random().powf(1.0 / target.weight), target)
@@ -165,10 +184,10 @@ impl Registry {
         });
         keyed
             .into_iter()
-            .filter(|(_, _, target)| target.weight > 0.0 || model.targets.len() == 1)
             .map(|(known, _, target)| Candidate {
                 model: Arc::clone(&model.name),
                 deployment: target.id.clone(),
+                down: known.down,
                 lacks: known.lacks,
             })
             .collect()

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn candidate(lacks: Needs) -> Candidate {
-    Candidate { model: "m".into(), deployment: format!("{lacks:?}"), lacks }
+    Candidate { model: "m".into(), deployment: format!("{lacks:?}"), down: false, lacks }
 }
 
 fn message(role: &str, parts: &[&str]) -> Message {
