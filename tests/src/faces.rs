@@ -10,9 +10,7 @@ use penstock_proto::status::v1::{Component, Report, State};
 use serde_json::Value;
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::{
-    ENGINE_CANARY, ENGINE_KEY, Mesh, PROMPT_CANARY, Topology, bounded::LONG, mesh::ADMIN_KEY,
-};
+use crate::{ENGINE_CANARY, ENGINE_KEY, Mesh, PROMPT_CANARY, Topology, bounded::LONG, mesh::ADMIN_KEY};
 
 /// The faces of a process by gRPC and its gauges.
 #[derive(Clone, Debug)]

@@ -55,10 +55,8 @@ async fn settled(plan: Plan) -> Mesh {
 async fn recovered(mesh: &Mesh, when: &str) -> Faces {
     let up = Expected::mesh(State::Up).and("model/test-model", State::Up).and("model/other-model", State::Up);
     let faces = up.show(mesh, when).await;
-    until("an answer when all is well", async || {
-        (ask(mesh, "test-model").await.status == 200).then_some(())
-    })
-    .await;
+    until("an answer when all is well", async || (ask(mesh, "test-model").await.status == 200).then_some(()))
+        .await;
     faces
 }
 
@@ -66,9 +64,12 @@ async fn ask(mesh: &Mesh, model: &str) -> Answer {
     mesh.client().chat(&chat(model)).await
 }
 
-/// 503, to be tried again later.
+/// 503, to be tried again later, in our words.
 fn unavailable(answer: &Answer) {
-    answer.problem(503, "service_unavailable");
+    let code = answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned();
+    let ours = ["service_unavailable", "model_unavailable", "engine_unreachable"];
+    assert!(ours.contains(&code.as_str()), "{answer:?}");
+    answer.problem(503, &code);
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
 }
 

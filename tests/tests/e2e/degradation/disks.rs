@@ -64,9 +64,8 @@ async fn f12_with_its_disk_full_the_cache_stores_nothing_and_chat_goes_on() {
         (found != 200).then_some(())
     })
     .await;
-    let degraded = Expected::mesh(State::Degraded)
-        .and("cache", State::Degraded)
-        .and("model/test-model", State::Up);
+    let degraded =
+        Expected::mesh(State::Degraded).and("cache", State::Degraded).and("model/test-model", State::Up);
     degraded.show(&mesh, "the disk of the cache is full").await;
     assert_eq!(ask(&mesh, "test-model").await.status, 200);
 

@@ -82,7 +82,8 @@ async fn e1_without_the_rate_limiter_requests_pass_and_are_limited_again_after_i
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2_with_the_rate_limiter_frozen_requests_pass_where_it_fails_open() {
-    let open = format!("[router]\nlimiter_failure = \"open\"\n{ONE_REQUEST}").replace("limit = 1 ", "limit = 1000 ");
+    let open =
+        format!("[router]\nlimiter_failure = \"open\"\n{ONE_REQUEST}").replace("limit = 1 ", "limit = 1000 ");
     lose(Service::RateLimiter, &open, false, is_not_limited).await;
 }
 
