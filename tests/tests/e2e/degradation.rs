@@ -19,7 +19,7 @@ use penstock_tests::{
 };
 
 /// Looks often, so that a loss and a return are soon seen; on a busy machine nothing is slow.
-const OFTEN: &str = "[health]\n[[health.checks]]\nname = \"*\"\ninterval = \"200ms\"\nretry = \"100ms\"\n\
+const OFTEN: &str = "[health]\n[[health.checks]]\nname = \"*\"\ninterval = \"200ms\"\n\
     timeout = \"1s\"\nslow_after = \"0s\"\nfailures = 2\nrecoveries = 1\n\
     [inference_adapter]\ndiscovery_interval = \"200ms\"\nfirst_token_timeout = \"2s\"\nconnect_timeout = \"1s\"\n";
 

@@ -13,7 +13,7 @@ use penstock_tests::{
 use serde_json::{Map, Value, json};
 
 /// Looks often, so that a change is soon seen; drains for long enough to be looked at meanwhile.
-const OFTEN: &str = "[health]\n[[health.checks]]\nname = \"*\"\ninterval = \"200ms\"\nretry = \"100ms\"\n\
+const OFTEN: &str = "[health]\n[[health.checks]]\nname = \"*\"\ninterval = \"200ms\"\n\
     slow_after = \"0s\"\nrecoveries = 1\n[inference_adapter]\ndiscovery_interval = \"200ms\"\n";
 
 fn two_models(other: &str, engine: &Engine) -> String {
