@@ -138,19 +138,21 @@ pub fn start(
 fn app(
     config: Config,
     router: Channel,
-    mut passthrough: Vec<(&'static str, Channel)>,
+    passthrough: Vec<(&'static str, Channel)>,
     chassis: &Chassis,
 ) -> Arc<App> {
     let stored = StoredCompletionsClient::new(router.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES);
     let router = InferenceClient::new(router).max_decoding_message_size(MESSAGE_MAX_BYTES);
     let access = Access::new(config.health.clone(), router.clone());
     let of_health = Channel::local(health::routes(&chassis.health, &access), chassis);
-    passthrough.extend([health::HEALTH, health::STATUS].map(|name| (name, of_health.clone())));
+    // First of all: of two services with one name the first is reached, and this one hides what is to be hidden.
+    let mut services = [health::HEALTH, health::STATUS].map(|name| (name, of_health.clone())).to_vec();
+    services.extend(passthrough);
     Arc::new(App {
         config,
         stored,
         router,
-        passthrough: Passthrough::new(passthrough),
+        passthrough: Passthrough::new(services),
         health: chassis.health.clone(),
         access,
         metrics: Metrics::register(chassis),

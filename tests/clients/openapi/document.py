@@ -50,5 +50,12 @@ ask("GET", one, template, status=404)
 ask("GET", "/v1/models")
 ask("GET", "/v1/models/" + MODEL, "/v1/models/{id}")
 ask("GET", "/v1/models/no/such:model", "/v1/models/{id}", status=404)
-for path in ["/", "/health", "/health/live", "/health/ready"]:
+for path in ["/", "/health/live", "/health/liveliness", "/health/liveness", "/health/ready", "/health/readiness"]:
     ask("GET", path)
+for path in ["/health", "/health/status", "/health/models", "/health/services", "/health/history"]:
+    ask("GET", path)
+ask("GET", "/health", params={"model": MODEL})
+ask("GET", "/health/models", params={"model": "nobody's"}, status=404)
+ask("GET", "/health/services", params={"service": "auth"})
+ask("GET", "/health/services", params={"service": "slack"}, status=400)
+ask("GET", "/health/history", params={"limit": 0}, status=422)

@@ -6,7 +6,7 @@ use penstock_tests::{
     bounded::until,
     client::chat,
     engine::Refused,
-    grpc::channel,
+    grpc::{channel, keyed},
     mesh::{deployment, model},
 };
 
@@ -33,7 +33,7 @@ async fn until_there(client: &Client, expected: &[&str]) {
 async fn until_it_is(mesh: &Mesh, state: State) {
     let mut status = StatusClient::new(channel(mesh.address(Service::InferenceAdapter)).await);
     until(&format!("the deployment to be {state:?}"), async || {
-        let report = status.get(GetRequest {}).await.unwrap().into_inner().report.unwrap();
+        let report = status.get(keyed(mesh.key(), GetRequest {})).await.unwrap().into_inner().report.unwrap();
         let found = report.components.iter().find(|one| one.name == "deployment/gpu/engine-model")?;
         (found.state() == state).then_some(())
     })

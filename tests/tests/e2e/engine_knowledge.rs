@@ -11,7 +11,7 @@ use penstock_tests::{
     bounded::{until, within},
     client::{chat, with},
     engine::End,
-    grpc::channel,
+    grpc::{channel, keyed},
     mesh::{ADMIN_KEY, Plan, model, one_model},
 };
 use serde_json::json;
@@ -24,7 +24,11 @@ async fn becomes(mesh: &Mesh, deployment: &str, wanted: State) -> String {
     let mut status = StatusClient::new(channel(mesh.address(Service::InferenceAdapter)).await);
     let name = format!("deployment/{deployment}");
     until(&format!("{name} to be {wanted:?}"), async || {
-        let report = within("Status.Get", status.get(GetRequest {})).await.unwrap().into_inner().report?;
+        let report = within("Status.Get", status.get(keyed(mesh.key(), GetRequest {})))
+            .await
+            .unwrap()
+            .into_inner()
+            .report?;
         let found = report.components.into_iter().find(|component| component.name == name)?;
         (found.state() == wanted).then_some(found.detail)
     })

@@ -6,7 +6,7 @@ use penstock_tests::{
     bounded::{until, within},
     client::chat,
     engine::Refused,
-    grpc::{channel, is_serving},
+    grpc::{channel, is_serving, keyed},
     mesh::{deployment, model},
 };
 use tonic::Code;
@@ -145,7 +145,7 @@ both! {
             let mut status = StatusClient::new(channel(mesh.address(service)).await);
             // All started at once: who looked early looks again.
             let report = until(&format!("{} to be UP", service.name()), async || {
-                let report = status.get(GetRequest {}).await.unwrap().into_inner().report.unwrap();
+                let report = status.get(keyed(mesh.key(), GetRequest {})).await.unwrap().into_inner().report.unwrap();
                 (report.state() == State::Up).then_some(report)
             }).await;
             assert!(!report.draining && !report.version.is_empty());
@@ -171,7 +171,7 @@ both! {
         let mesh = Mesh::start(topology, &config.concat()).await;
         let mut status = StatusClient::new(channel(mesh.address(Service::InferenceAdapter)).await);
         let component = until("the loss to be seen", async || {
-            let report = status.get(GetRequest {}).await.unwrap().into_inner().report.unwrap();
+            let report = status.get(keyed(mesh.key(), GetRequest {})).await.unwrap().into_inner().report.unwrap();
             let lost = report.components.into_iter().find(|component| component.name == "deployment/lost")?;
             (lost.state() == State::Down).then_some((lost, report.state))
         }).await;
@@ -183,7 +183,7 @@ both! {
 
         let lost = refused.comes_up();
         until("the return to be seen", async || {
-            let report = status.get(GetRequest {}).await.unwrap().into_inner().report.unwrap();
+            let report = status.get(keyed(mesh.key(), GetRequest {})).await.unwrap().into_inner().report.unwrap();
             let back = report.components.iter().find(|component| component.name == "deployment/lost")?;
             (back.state() == State::Up && report.state() == State::Up).then_some(())
         }).await;
@@ -202,12 +202,12 @@ both! {
         assert_eq!((live.status, live.json()["status"].as_str()), (200, Some("alive")));
         let ready = until("the facade to be UP", async || {
             let ready = mesh.anonymous().get("/health/ready").await;
-            (ready.json()["status"] == "UP").then_some(ready)
+            (ready.json()["state"] == "UP").then_some(ready)
         }).await;
-        assert_eq!(ready.status, 200);
+        assert_eq!((ready.status, ready.json()["status"].as_str()), (200, Some("healthy")));
         let health = mesh.anonymous().get("/health").await;
-        assert_eq!((health.status, health.json()["status"].as_str()), (200, Some("UP")));
-        assert!(health.json()["components"].is_object() || health.json()["components"].is_array());
+        assert_eq!((health.status, health.json()["status"].as_str()), (200, Some("healthy")));
+        assert!(health.json()["components"]["router"].is_object(), "{health:?}");
         // Anyone may ask: no address of an engine, no text.
         let port = engine.address().port().to_string();
         assert!(!String::from_utf8_lossy(&health.body).contains(&port), "{health:?}");

@@ -33,6 +33,7 @@ mod grpc_callers;
 mod health;
 mod health_abuse;
 mod health_clients;
+mod health_faces;
 mod identity;
 mod lifecycle;
 mod limits;
