@@ -6,10 +6,7 @@ mod changes;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::SystemTime,
 };
 
@@ -43,6 +40,19 @@ pub(crate) struct Verdict {
     pub(crate) until: Option<SystemTime>,
 }
 
+/// How a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreState {
+    /// It can be written and read.
+    Works,
+    /// It can be read.
+    Unwritable,
+    /// It can be written.
+    Unreadable,
+    /// It can be neither read nor written.
+    Lost,
+}
+
 struct Admin {
     digest: Digest,
     principal: Principal,
@@ -57,8 +67,6 @@ pub(crate) struct Keyring {
     /// Held by whoever changes something, from looking at the records until the change is visible.
     writing: Mutex<()>,
     changes: broadcast::Sender<String>,
-    /// Whether the last attempt to write failed.
-    unwritable: AtomicBool,
 }
 
 impl fmt::Debug for Keyring {
@@ -88,7 +96,6 @@ impl Keyring {
             records: RwLock::new(records),
             writing: Mutex::new(()),
             changes: broadcast::Sender::new(CHANGES_BEHIND_MAX),
-            unwritable: AtomicBool::new(false),
         }
     }
 
@@ -125,20 +132,18 @@ impl Keyring {
         self.changes.subscribe()
     }
 
-    /// Whether the store took what it was given last.
-    pub(crate) fn store_works(&self) -> bool {
-        !self.unwritable.load(Ordering::Relaxed)
-    }
-
-    /// Writes something that changes nothing, to see whether the store takes it.
-    pub(crate) fn probe_store(&self) -> Result<(), Error> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.note(self.store.set_pepper(&self.pepper.fingerprint()))
-    }
-
-    fn note(&self, stored: Result<(), Error>) -> Result<(), Error> {
-        self.unwritable.store(stored.is_err(), Ordering::Relaxed);
-        stored
+    /// How the store is, by a write that changes no key and a read.
+    pub(crate) fn probe_store(&self) -> StoreState {
+        let written = {
+            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.store.probe_write()
+        };
+        match (written, self.store.probe_read()) {
+            (Ok(()), Ok(())) => StoreState::Works,
+            (Ok(()), Err(_)) => StoreState::Unreadable,
+            (Err(_), Ok(())) => StoreState::Unwritable,
+            (Err(_), Err(_)) => StoreState::Lost,
+        }
     }
 
     /// Whether anybody can manage keys now.
@@ -159,7 +164,7 @@ impl Keyring {
 
     /// Makes a record durable, then visible. The caller holds `writing`.
     fn commit(&self, record: Record) -> Result<Arc<Record>, Error> {
-        self.note(self.store.put(&record))?;
+        self.store.put(&record)?;
         let record = Arc::new(record);
         let id = record.principal.key_id.clone();
         self.records.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&record));

@@ -18,10 +18,7 @@ mod store;
 use std::sync::Arc;
 
 use penstock_chassis::Chassis;
-use penstock_proto::{
-    auth::v1::{auth_server::AuthServer, keys_server::KeysServer},
-    status::v1::Kind,
-};
+use penstock_proto::auth::v1::{auth_server::AuthServer, keys_server::KeysServer};
 use secrecy::SecretString;
 use tonic::service::Routes;
 
@@ -48,7 +45,6 @@ pub async fn start(config: Config, chassis: &Chassis) -> Result<Started, Error> 
 }
 
 async fn start_at(config: Config, chassis: &Chassis, clock: Clock) -> Result<Started, Error> {
-    let store = chassis.health.component("auth/store", Kind::Store, true);
     let Config { data_dir, memo_ttl, admin_key } = config;
     let now = clock();
     let opened = tokio::task::spawn_blocking(move || start::open(&data_dir, admin_key.as_ref(), now));
@@ -62,7 +58,7 @@ async fn start_at(config: Config, chassis: &Chassis, clock: Clock) -> Result<Sta
         tasks: chassis.tasks.clone(),
         clock,
     };
-    let keys = KeysService { writes: Writes::new(keyring, store, chassis.tasks.clone()), verdicts, clock };
+    let keys = KeysService { writes: Writes::start(keyring, chassis), verdicts, clock };
     let routes = Routes::new(AuthServer::new(auth)).add_service(KeysServer::new(keys));
     Ok(Started { routes, first_key })
 }

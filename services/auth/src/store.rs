@@ -36,6 +36,18 @@ pub(crate) trait KeyStore: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// It is not durable.
     fn put(&self, record: &Record) -> Result<(), Error>;
+
+    /// Writes something that is no key, for the sake of writing. Durable when it returns.
+    ///
+    /// # Errors
+    /// It is not durable.
+    fn probe_write(&self) -> Result<(), Error>;
+
+    /// Reads it back, or finds that there is nothing to read yet.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn probe_read(&self) -> Result<(), Error>;
 }
 
 #[cfg(test)]

@@ -10,13 +10,13 @@ mod objects;
 mod service;
 mod store;
 
-use std::{sync::Arc, time::Duration};
-
-use penstock_chassis::{Chassis, MESSAGE_MAX_BYTES};
-use penstock_proto::{
-    cache::v1::{cache_server::CacheServer, objects_server::ObjectsServer},
-    status::v1::Kind,
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
 };
+
+use penstock_chassis::{Chassis, Check, MESSAGE_MAX_BYTES, Outcome};
+use penstock_proto::cache::v1::{cache_server::CacheServer, objects_server::ObjectsServer};
 use prometheus_client::metrics::counter::Counter;
 use tonic::service::Routes;
 
@@ -28,6 +28,8 @@ use crate::{
     store::Store,
 };
 
+/// Pause between probes of the store in memory: it fails by a bug or not at all.
+const PROBE_PAUSE: Duration = Duration::from_secs(10);
 /// Pause between sweeps: calls sweep too, so this is for what is left when nobody calls any more.
 const SWEEP_PAUSE: Duration = Duration::from_secs(10);
 
@@ -43,8 +45,12 @@ pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
         evictions.inc();
     }));
     counts.register(&chassis.metrics, &store);
-    let component = chassis.health.component("cache/store", Kind::Store, false);
-    component.up(None);
+    let probed = Arc::clone(&store);
+    let check = Check::store("cache/store").every(PROBE_PAUSE);
+    chassis.health.check_blocking(check, &chassis.tasks, move || match probed.probe(Instant::now()) {
+        true => Outcome::Up,
+        false => Outcome::Down("gives back nothing of what it is given".to_owned()),
+    });
     chassis.tasks.spawn("cache sweep", {
         let (store, stopping) = (Arc::clone(&store), chassis.tasks.stopping());
         async move {
@@ -53,7 +59,7 @@ pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
             }
         }
     });
-    let service = Service { store, counts, _component: component };
+    let service = Service { store, counts };
     // An answer beyond the configured bound is to be told `stored: false`, not a transport error.
     let routes = Routes::new(CacheServer::new(service).max_decoding_message_size(MESSAGE_MAX_BYTES));
     Ok(routes.add_service(ObjectsServer::new(objects).max_decoding_message_size(MESSAGE_MAX_BYTES)))
@@ -64,11 +70,10 @@ async fn start_objects(config: &Config, chassis: &Chassis) -> Result<ObjectsServ
     if medium == Medium::Memory {
         tracing::info!("objects are kept in memory: stored completions are gone when this process ends");
     }
-    let component = chassis.health.component("cache/objects", Kind::Store, false);
     let counter = evicted.clone();
     let opening = tokio::task::spawn_blocking(move || EmbeddedObjectStore::open(&medium, bounds, counter));
     let store: Arc<dyn ObjectStore> = Arc::new(opening.await.unwrap_or(Err(Error::Cut))?);
-    let measures = Arc::new(Measures::register(&chassis.metrics, &store, evicted, component));
+    let measures = Arc::new(Measures::register(chassis, &store, evicted));
     chassis.tasks.spawn("objects sweep", {
         let (store, measures, stopping) =
             (Arc::clone(&store), Arc::clone(&measures), chassis.tasks.stopping());

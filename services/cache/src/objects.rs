@@ -106,6 +106,19 @@ pub(crate) struct Held {
     pub(crate) bytes: u64,
 }
 
+/// How a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Probe {
+    /// It can be written and read.
+    Works,
+    /// It can be read.
+    Unwritable,
+    /// What was written cannot be read back.
+    Unreadable,
+    /// An earlier probe has not come back yet.
+    Hangs,
+}
+
 /// A durable place for objects. What is too old is not found any more, swept or not.
 #[tonic::async_trait]
 pub(crate) trait ObjectStore: fmt::Debug + Send + Sync + 'static {
@@ -146,6 +159,9 @@ pub(crate) trait ObjectStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The store cannot be written.
     async fn sweep(&self, now: u64) -> Result<(), Error>;
+
+    /// How it is, by a write and a read of something that is no object; at most one at a time.
+    async fn probe(&self) -> Probe;
 
     /// How much it holds now.
     fn held(&self) -> Held;

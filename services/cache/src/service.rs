@@ -32,8 +32,6 @@ const VIOLATIONS_MAX: usize = 100;
 pub(crate) struct Service {
     pub(crate) store: Arc<Store>,
     pub(crate) counts: Counts,
-    /// Stays in the health report as long as the service lives.
-    pub(crate) _component: Component,
 }
 
 #[tonic::async_trait]

@@ -1,13 +1,18 @@
 //! The store: bytes by tenant and fingerprint, bounded by weight, each with its own expiry. Time is an
 //! argument: whether an answer may still be given out is decided here; moka's own clock only frees memory.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use moka::{Expiry, notification::RemovalCause, sync::Cache};
 
 /// What an entry takes beside its key and its answer, in bytes: measured by filling a store, rounded.
 const OVERHEAD_BYTES: usize = 512;
+/// How long the entry of a probe lives, should it not be taken out again.
+const PROBE_TTL: Duration = Duration::from_secs(1);
 
 /// Where an answer is kept. The whole of it is compared, so no tenant ever meets another's entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,8 +68,8 @@ impl Store {
             .weigher(weight)
             .expire_after(ByEntry)
             .support_invalidation_closures()
-            .eviction_listener(move |_, _, cause| {
-                if cause == RemovalCause::Size {
+            .eviction_listener(move |key: Arc<Key>, _, cause| {
+                if cause == RemovalCause::Size && *key != probe_key() {
                     evicted();
                 }
             })
@@ -110,10 +115,26 @@ impl Store {
         self.cache.run_pending_tasks();
     }
 
+    /// Whether it gives back what it is given, by an entry of no tenant that is gone again afterwards. A full store
+    /// may refuse it: that it is full shows that it was written.
+    pub(crate) fn probe(&self, now: Instant) -> bool {
+        let key = probe_key();
+        let entry = Entry { answer: Bytes::new(), stored_at: now, ttl: PROBE_TTL };
+        let needed = u64::from(weight(&key, &entry));
+        self.cache.insert(key.clone(), entry);
+        let found = self.cache.remove(&key).is_some();
+        found || self.cache.weighted_size().saturating_add(needed) > self.bounds.max_bytes
+    }
+
     /// How much it holds, as of the last sweep.
     pub(crate) fn size(&self) -> Size {
         Size { entries: self.cache.entry_count(), bytes: self.cache.weighted_size() }
     }
+}
+
+/// No tenant has an empty name.
+fn probe_key() -> Key {
+    Key { tenant: "".into(), fingerprint: [0; 32] }
 }
 
 fn weight(key: &Key, entry: &Entry) -> u32 {
@@ -152,6 +173,29 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_probe_finds_what_it_wrote_and_leaves_nothing_even_in_a_full_store() {
+        let evicted = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&evicted);
+        let bounds = Bounds { max_bytes: 10_000, max_entry_bytes: 1000, ttl: 10 * MINUTE };
+        let store = Store::new(bounds, move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        let now = Instant::now();
+        for n in 0..50_u8 {
+            assert!(store.probe(now));
+            store.sweep();
+            let before = (store.size(), evicted.load(Ordering::Relaxed));
+            assert!(store.probe(now));
+            store.sweep();
+            assert_eq!((store.size(), evicted.load(Ordering::Relaxed)), before);
+            store.store(Key { tenant: "t".into(), fingerprint: [n; 32] }, vec![0; 900].into(), None, now);
+        }
+        // Too small for anything.
+        let store = Store::new(Bounds { max_bytes: 10, max_entry_bytes: 10, ttl: MINUTE }, || {});
+        assert!(store.probe(now));
+    }
 
     const MINUTE: Duration = Duration::from_secs(60);
     const NANO: Duration = Duration::from_nanos(1);

@@ -6,13 +6,15 @@ mod channel;
 mod check;
 mod component;
 mod config;
+mod evidence;
 mod grpc;
 mod journal;
 mod judge;
 mod metrics;
+mod quiet;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
@@ -26,10 +28,15 @@ pub use self::{
     check::{Check, Outcome},
     component::Component,
     config::{CheckConfig, HealthConfig},
+    evidence::Evidence,
     grpc::Watch,
     judge::Judge,
 };
-use self::{component::Entry, journal::Journal};
+use self::{
+    component::Entry,
+    journal::Journal,
+    quiet::{differ_in_looks_alone, without_looks},
+};
 
 /// Version of the program, as it stands in reports.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -208,14 +215,15 @@ impl Health {
         change(&mut registry);
         let mut report = registry.report();
         let news = registry.journal.take(&mut report, SystemTime::now());
-        let own: Vec<Change> = news.into_iter().filter(|change| registry.is_own(&change.name)).collect();
-        let quiet = without_looks(&report);
-        // Sent under the lock: reports never overtake one another.
-        self.inner.report.send_replace(Arc::new(report));
+        let own = registry.own_of(news);
+        let report = Arc::new(report);
+        // Sent under the lock: reports never overtake one another. First to those who ask, so that who is woken finds
+        // it there.
+        self.inner.report.send_replace(Arc::clone(&report));
         self.inner.changes.send_if_modified(|last| {
-            let changed = **last != quiet;
+            let changed = !differ_in_looks_alone(last, &report);
             if changed {
-                *last = Arc::new(quiet);
+                *last = Arc::new(without_looks(&report));
             }
             changed
         });
@@ -259,9 +267,14 @@ impl Registry {
         }
     }
 
-    /// Whether this process itself says how the component is. What other services say of theirs, they log.
-    fn is_own(&self, name: &str) -> bool {
-        !self.components.values().any(|entry| entry.heard(name))
+    /// The changes of components of which this process itself says how they are. What other services say of theirs,
+    /// they log.
+    fn own_of(&self, mut news: Vec<Change>) -> Vec<Change> {
+        if !news.is_empty() {
+            let heard: HashSet<&str> = self.components.values().flat_map(Entry::heard).collect();
+            news.retain(|change| !heard.contains(change.name.as_str()));
+        }
+        news
     }
 }
 
@@ -275,93 +288,5 @@ fn effect(component: &ComponentReport) -> State {
     }
 }
 
-/// The report without what changes with every check: a Watch tells of changes only.
-fn without_looks(report: &Report) -> Report {
-    let mut report = report.clone();
-    for component in &mut report.components {
-        component.latency = None;
-        component.checked_at = None;
-        component.last_success_at = None;
-    }
-    report
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn started() -> Health {
-        let health = Health::default();
-        health.started();
-        health
-    }
-
-    #[test]
-    fn the_worst_required_component_wins_an_optional_one_can_only_degrade() {
-        let health = started();
-        let required = health.component("a", Kind::Part, true);
-        let optional = health.component("b", Kind::Part, false);
-        assert_eq!(health.report().state(), State::Down, "never checked");
-        required.up(None);
-        assert_eq!(health.report().state(), State::Up);
-        optional.down("gone", None);
-        assert_eq!(health.report().state(), State::Degraded);
-        required.down("gone", None);
-        assert_eq!(health.report().state(), State::Down);
-        required.up(None);
-        drop(optional);
-        assert_eq!(health.report().state(), State::Up);
-    }
-
-    #[test]
-    fn an_old_handle_has_no_say_over_a_newer_one() {
-        let health = started();
-        let old = health.component("a", Kind::Part, true);
-        let new = health.component("a", Kind::Part, true);
-        new.up(None);
-        old.down("gone", None);
-        drop(old);
-        assert_eq!(health.report().state(), State::Up);
-        assert_eq!(health.report().components.len(), 1);
-    }
-
-    #[test]
-    fn not_ready_before_the_start_nor_while_draining() {
-        let health = Health::default();
-        assert_eq!((health.report().state(), health.report().starting), (State::Down, true));
-        health.started();
-        assert_eq!((health.report().state(), health.report().starting), (State::Up, false));
-        health.drain();
-        let report = health.report();
-        assert_eq!((report.state(), report.readiness(), report.draining), (State::Down, State::Down, true));
-    }
-
-    #[test]
-    fn readiness_looks_only_at_what_it_is_to_look_at() {
-        let config = HealthConfig::of_text("[health]\n[[health.checks]]\nname = 'a'\nreadiness = false");
-        let health = Health::new("router", config);
-        health.started();
-        health.component("a", Kind::Part, true).down("gone", None);
-        let kept = health.component("a", Kind::Part, true);
-        kept.down("gone", None);
-        let report = health.report();
-        assert_eq!((report.state(), report.readiness()), (State::Down, State::Up));
-    }
-
-    #[test]
-    fn what_others_said_is_unknown_once_they_cannot_be_asked() {
-        let health = started();
-        let router = health.component("router", Kind::Service, true);
-        let part =
-            |state: State| ComponentReport { name: "auth".into(), state: state.into(), ..Default::default() };
-        router.heard(vec![part(State::Up)]);
-        router.up(None);
-        assert_eq!(health.report().components[0].part_of, "router");
-        router.deaf();
-        let report = health.report();
-        assert_eq!(
-            (report.components[0].name.as_str(), report.components[0].state()),
-            ("auth", State::Unspecified)
-        );
-    }
-}
+mod tests;

@@ -20,7 +20,9 @@ mod telemetry;
 pub use arrival::arriving;
 pub use channel::{Channel, InvalidEndpoint};
 pub use context::CallContext;
-pub use health::{Check, CheckConfig, Component, Health, HealthConfig, Judge, MODEL_PREFIX, Outcome, Watch};
+pub use health::{
+    Check, CheckConfig, Component, Evidence, Health, HealthConfig, Judge, MODEL_PREFIX, Outcome, Watch,
+};
 pub use metrics::Metrics;
 pub use process::{Process, ShutdownConfig};
 pub use reflection::with_reflection;

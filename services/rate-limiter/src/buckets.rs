@@ -6,16 +6,18 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
-    bucket::{Bucket, Spec},
+    bucket::{Bucket, Fit, Spec},
     rules::Key,
 };
 
 /// Buckets looked at to find one that makes room: bounds the time under the lock.
 const CANDIDATES: usize = 16;
+/// Refill of the bucket of a probe: any time that is longer than a probe takes.
+const PROBE_PERIOD: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
 pub(crate) struct Buckets {
@@ -98,6 +100,18 @@ impl Buckets {
         }
         self.due.push(Reverse(Due { at: bucket.full_at(now), key: Arc::clone(key) }));
         self.map.insert(Arc::clone(key), bucket);
+    }
+
+    /// Takes from a bucket that no subject has, finds it taken, and forgets it. Nothing has to make room for it.
+    pub(crate) fn probe(&mut self, now: Instant) -> bool {
+        let spec = Spec::new(1, PROBE_PERIOD, None);
+        let mut bucket = Bucket::full(spec, now);
+        bucket.take(1, 0, now);
+        let key = Arc::new(Key::Probe);
+        self.map.insert(Arc::clone(&key), bucket);
+        let taken = spec.fit(self.used(&key, now), 1) != Fit::Now;
+        self.map.remove(&key);
+        taken
     }
 
     /// Forgets up to `most` buckets that are full again; returns whether there may be more.

@@ -16,12 +16,12 @@ mod rules;
 mod service;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use penstock_chassis::{Chassis, Component};
-use penstock_proto::{ratelimit::v1::rate_limiter_server::RateLimiterServer, status::v1::Kind};
+use penstock_chassis::{Chassis, Check, Outcome};
+use penstock_proto::ratelimit::v1::rate_limiter_server::RateLimiterServer;
 use tonic::service::Routes;
 
 pub use crate::config::Config;
@@ -29,37 +29,53 @@ use crate::{limiter::Limiter, metrics::Decisions, service::Service};
 
 /// Pause between sweeps: calls sweep too, so this is for what is left when nobody calls any more.
 const SWEEP_PAUSE: Duration = Duration::from_secs(10);
+/// How long health tells that limits were forgotten.
+const FORGOTTEN_FOR: Duration = Duration::from_secs(30);
 /// Buckets swept under one lock: a few hundred microseconds.
 const SWEEP_STEP: usize = 256;
 
 /// The rate-limiter's gRPC routes. Sweeps in the background until the process stops.
 pub fn start(config: Config, chassis: &Chassis) -> Routes {
     let limiter = Arc::new(Limiter::new(config.limits, config.reservation_ttl, config.max_buckets));
-    let store = chassis.health.component("rate-limiter/store", Kind::Store, true);
-    store.up(None);
+    let check = Check::store("rate-limiter/store").required(true).every(SWEEP_PAUSE);
+    chassis.health.check_blocking(check, &chassis.tasks, probe(&limiter));
     let decisions = Decisions::register(&chassis.metrics, &limiter);
     let stopping = chassis.tasks.stopping();
     chassis.tasks.spawn("rate-limiter sweep", {
         let limiter = Arc::clone(&limiter);
         async move {
-            let mut evictions = 0;
             while stopping.run_until_cancelled(tokio::time::sleep(SWEEP_PAUSE)).await.is_some() {
                 while limiter.sweep(SWEEP_STEP, Instant::now()) {
                     tokio::task::yield_now().await;
                 }
-                evictions = report(&store, evictions, limiter.size().evictions);
             }
         }
     });
     Routes::new(RateLimiterServer::new(Service { limiter, decisions }))
 }
 
-/// Where buckets had to make room since the last time, limits are not kept: that must be seen.
-fn report(store: &Component, before: u64, now: u64) -> u64 {
-    if now > before {
-        store.degraded("more buckets are in use than max_buckets: some limits are forgotten", None);
-    } else {
-        store.up(None);
+/// A probe of the buckets. Where some had to make room lately, limits are not kept: that must be seen.
+fn probe(limiter: &Arc<Limiter>) -> impl Fn() -> Outcome + Send + Sync + 'static {
+    let limiter = Arc::clone(limiter);
+    let seen: Mutex<(u64, Option<Instant>)> = Mutex::default();
+    move || {
+        let now = Instant::now();
+        if !limiter.probe(now) {
+            return Outcome::Down("what is taken from a bucket is not found taken".to_owned());
+        }
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let evictions = limiter.size().evictions;
+        if evictions > seen.0 {
+            *seen = (evictions, Some(now));
+        }
+        match seen.1 {
+            Some(last) if now.saturating_duration_since(last) < FORGOTTEN_FOR => Outcome::Degraded(
+                "more buckets are in use than max_buckets: some limits are forgotten".to_owned(),
+            ),
+            _ => Outcome::Up,
+        }
     }
-    now
 }
+
+#[cfg(test)]
+mod tests;

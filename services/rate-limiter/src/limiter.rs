@@ -152,6 +152,12 @@ impl Limiter {
         state.buckets.forget_full(most, now)
     }
 
+    /// Whether what is taken out of a bucket is found taken: by one that no subject has, and that is gone again
+    /// afterwards.
+    pub(crate) fn probe(&self, now: Instant) -> bool {
+        self.lock().buckets.probe(now)
+    }
+
     /// How much it holds.
     pub(crate) fn size(&self) -> Size {
         let state = self.lock();

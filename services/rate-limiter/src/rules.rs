@@ -60,6 +60,8 @@ pub(crate) enum Key {
     /// Of a key itself. Its limit and burst are not in the name: changing them keeps what was used. The last
     /// member counts those that would have the same name.
     Own(Unit, Duration, Box<str>, usize),
+    /// Of no subject: what is taken from it shows that buckets work.
+    Probe,
 }
 
 /// A limit that applies.

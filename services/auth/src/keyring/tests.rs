@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Barrier,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -18,6 +18,8 @@ use crate::{key, record::tests::at};
 pub(crate) struct MemoryStore {
     records: Mutex<HashMap<String, Record>>,
     pub(crate) broken: AtomicBool,
+    pub(crate) lost: AtomicBool,
+    pub(crate) probes: AtomicU32,
 }
 
 impl KeyStore for Arc<MemoryStore> {
@@ -35,6 +37,15 @@ impl KeyStore for Arc<MemoryStore> {
         }
         self.records.lock().unwrap().insert(record.principal.key_id.clone(), record.clone());
         Ok(())
+    }
+
+    fn probe_write(&self) -> Result<(), Error> {
+        self.probes.fetch_add(1, Ordering::Relaxed);
+        if self.broken.load(Ordering::Relaxed) { Err(Error::Write("disk full".into())) } else { Ok(()) }
+    }
+
+    fn probe_read(&self) -> Result<(), Error> {
+        if self.lost.load(Ordering::Relaxed) { Err(Error::Write("disk gone".into())) } else { Ok(()) }
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) fn check<S: KeyStore, O: FnMut() -> S>(fresh: impl Fn() -> O) {
     a_record_replaces_the_one_with_its_id(fresh());
     the_pepper_is_remembered(fresh());
     many_writers_lose_nothing(fresh());
+    a_probe_changes_nothing(fresh());
 }
 
 fn sorted(contents: Contents) -> Vec<String> {
@@ -72,4 +73,19 @@ fn many_writers_lose_nothing<S: KeyStore>(mut open: impl FnMut() -> S) {
         }
     });
     assert_eq!(store.load().unwrap().records.len(), 20);
+}
+
+fn a_probe_changes_nothing<S: KeyStore>(mut open: impl FnMut() -> S) {
+    let fingerprint = Pepper::generate().unwrap().fingerprint();
+    let store = open();
+    store.put(&record("a")).unwrap();
+    store.set_pepper(&fingerprint).unwrap();
+    for _ in 0..3 {
+        store.probe_write().unwrap();
+        store.probe_read().unwrap();
+    }
+    drop(store);
+    let contents = open().load().unwrap();
+    assert!(contents.pepper.as_ref().unwrap().matches(&fingerprint));
+    assert_eq!(sorted(contents), [format!("{:?}", record("a"))]);
 }

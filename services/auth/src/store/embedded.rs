@@ -23,6 +23,8 @@ const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("keys");
 const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts");
 /// The fact that holds the pepper's fingerprint.
 const PEPPER: &str = "pepper";
+/// The fact that is written to see whether it can be.
+const PROBE: &str = "probe";
 /// Pages that redb keeps in memory. Keys are read once, at the start, so it needs hardly any; redb's own
 /// default is 1 GiB.
 const PAGE_CACHE_BYTES: usize = 1 << 20;
@@ -120,6 +122,17 @@ impl KeyStore for EmbeddedKeyStore {
 
     fn put(&self, record: &Record) -> Result<(), Error> {
         self.write(KEYS, &record.principal.key_id, &encoding::encode(record))
+    }
+
+    fn probe_write(&self) -> Result<(), Error> {
+        self.write(FACTS, PROBE, &[])
+    }
+
+    fn probe_read(&self) -> Result<(), Error> {
+        self.with(|database| {
+            database.begin_read()?.open_table(FACTS)?.get(PROBE)?;
+            Ok(())
+        })
     }
 }
 

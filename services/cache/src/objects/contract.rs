@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Bounds, Head, Object, ObjectStore, Place, Query};
+use super::{Bounds, Head, Object, ObjectStore, Place, Probe, Query};
 use crate::Error;
 
 /// Makes stores for the suite.
@@ -37,6 +37,7 @@ pub(super) async fn check(made: &impl Fresh) {
     size_is_bounded_and_the_oldest_go_first(made).await;
     one_tenant_does_not_push_out_another(made).await;
     many_writers_lose_nothing(made).await;
+    a_probe_is_no_object(made).await;
 }
 
 pub(super) fn place(tenant: &str, id: &str) -> Place {
@@ -269,4 +270,16 @@ async fn many_writers_lose_nothing<F: Fresh>(made: &F) {
         outcome.unwrap();
     }
     assert_eq!(ids(&store, all("t"), 1).await.0, names);
+}
+
+async fn a_probe_is_no_object<F: Fresh>(made: &F) {
+    let store = made.fresh(BOUNDS);
+    assert_eq!((store.probe().await, store.held().objects), (Probe::Works, 0));
+    put(&store, "t", object("a", 1)).await.unwrap();
+    let held = store.held();
+    assert_eq!((store.probe().await, store.held()), (Probe::Works, held));
+    let store = made.reopened(store);
+    assert_eq!((store.probe().await, store.held()), (Probe::Works, held));
+    assert_eq!(ids(&store, all("t"), 1).await.0, ["a"]);
+    assert_eq!(ids(&store, all(""), 1).await.0, Vec::<String>::new());
 }

@@ -18,7 +18,7 @@ use prometheus_client::metrics::counter::Counter;
 use redb::{Database, Durability, ReadableDatabase as _};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use super::{Bounds, Held, Object, ObjectStore, Page, Place, Query};
+use super::{Bounds, Held, Object, ObjectStore, Page, Place, Probe, Query};
 use crate::Error;
 use tables::Tables;
 
@@ -40,6 +40,8 @@ pub(crate) enum Medium {
 pub(crate) struct EmbeddedObjectStore {
     shared: Arc<Shared>,
     room: Arc<Semaphore>,
+    /// For the one probe: a disk that hangs costs one thread.
+    probing: Arc<Semaphore>,
 }
 
 type Opener = Box<dyn Fn(bool) -> Result<Database, Error> + Send + Sync>;
@@ -97,7 +99,8 @@ impl EmbeddedObjectStore {
         let shared = Arc::new(Shared { bounds, open, database, held, evicted, broken });
         // Makes the tables if they are missing, so that a fresh file is no special case.
         shared.change(|_| Ok(()))?;
-        Ok(Self { shared, room: Arc::new(Semaphore::new(WAITING_MAX)) })
+        let (room, probing) = (Semaphore::new(WAITING_MAX), Semaphore::new(1));
+        Ok(Self { shared, room: Arc::new(room), probing: Arc::new(probing) })
     }
 
     /// Runs `work` on a thread for blocking work. Once begun it is done as a whole, even if the caller leaves.
@@ -167,6 +170,16 @@ impl Shared {
         }
         done
     }
+
+    fn probe(&self) -> Probe {
+        let written = self.change(|tables| tables.write_probe());
+        let read = self.with(|database| tables::read_probe(&database.begin_read()?));
+        match (written, read) {
+            (Ok(()), Ok(true)) => Probe::Works,
+            (Err(_), Ok(_)) => Probe::Unwritable,
+            (_, Err(_)) | (Ok(()), Ok(false)) => Probe::Unreadable,
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -220,6 +233,18 @@ impl ObjectStore for EmbeddedObjectStore {
                 return Ok(());
             }
         }
+    }
+
+    async fn probe(&self) -> Probe {
+        let Ok(place) = Arc::clone(&self.probing).try_acquire_owned() else { return Probe::Hangs };
+        let shared = Arc::clone(&self.shared);
+        let probing = spawn_blocking(move || {
+            let found = shared.probe();
+            drop(place);
+            found
+        });
+        // Joining fails if it panicked, or if the runtime is going away.
+        probing.await.unwrap_or(Probe::Unreadable)
     }
 
     fn held(&self) -> Held {

@@ -3,11 +3,18 @@
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use penstock_proto::status::v1::Kind;
-use tokio::time::{Instant, sleep, timeout};
+use penstock_proto::status::v1::{Kind, State};
+use tokio::{
+    sync::Semaphore,
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
 
-use super::{CheckConfig, Component, Health, Judge};
+use super::{CheckConfig, Component, Evidence, Health};
 use crate::Tasks;
+
+/// What is said of a check that panicked.
+const PANICKED: &str = "the check panicked: this is a bug";
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +34,8 @@ pub struct Check {
     kind: Kind,
     required: bool,
     usual: CheckConfig,
+    /// The worst that its failure means.
+    pub(super) worst: State,
     /// The probe keeps to the timeout by itself, and has something to say when it is over.
     minds_timeout: bool,
 }
@@ -35,7 +44,17 @@ impl Check {
     /// A check of a store: `auth/store`.
     pub fn store(name: impl Into<String>) -> Self {
         let usual = CheckConfig::inside();
-        Self { name: name.into(), kind: Kind::Store, required: false, usual, minds_timeout: false }
+        let (kind, worst) = (Kind::Store, State::Down);
+        Self { name: name.into(), kind, required: false, usual, worst, minds_timeout: false }
+    }
+
+    /// A check of a store in a file, whose probe writes: each one costs the disk an fsync, and a busy disk takes
+    /// its time.
+    pub fn file(name: impl Into<String>) -> Self {
+        let check = Self::store(name);
+        let (interval, retry, timeout) =
+            (Duration::from_secs(30), Duration::from_secs(5), Duration::from_secs(5));
+        Self { usual: CheckConfig { interval, retry, timeout, ..check.usual }, ..check }
     }
 
     /// A check of another service of the mesh: `auth`. The probe gets its timeout from the configuration.
@@ -50,6 +69,13 @@ impl Check {
         self
     }
 
+    /// Its failure is a loss and no more, whatever the probe says, even if it hangs: DOWN means DEGRADED.
+    #[must_use]
+    pub fn only_degrades(mut self) -> Self {
+        self.worst = State::Degraded;
+        self
+    }
+
     /// The pause between two checks while all is well.
     #[must_use]
     pub fn every(mut self, interval: Duration) -> Self {
@@ -60,16 +86,47 @@ impl Check {
 
 impl Health {
     /// Registers a check and runs it in the background until the process stops. `probe` says how the thing is;
-    /// what takes longer than the check's timeout, and what panics, is DOWN.
+    /// what takes longer than the check's timeout, and what panics, is DOWN. What comes back takes what real work
+    /// finds out.
     ///
     /// ```ignore
     /// health.check(Check::store("cache/redis"), &tasks, move || ping(pool.clone()));
     /// ```
-    pub fn check<F>(&self, check: Check, tasks: &Tasks, mut probe: impl FnMut() -> F + Send + 'static)
+    pub fn check<F>(
+        &self,
+        check: Check,
+        tasks: &Tasks,
+        mut probe: impl FnMut() -> F + Send + 'static,
+    ) -> Evidence
     where
         F: Future<Output = Outcome> + Send + 'static,
     {
-        self.run(check, tasks, move |_, _| probe());
+        self.run(check, tasks, move |_, _| probe())
+    }
+
+    /// As `check`, for a probe that blocks: it runs on a thread for blocking work. While one hangs no other one
+    /// is begun, so that it costs one thread and no more.
+    pub fn check_blocking(
+        &self,
+        check: Check,
+        tasks: &Tasks,
+        probe: impl Fn() -> Outcome + Send + Sync + 'static,
+    ) -> Evidence {
+        let (probe, room) = (Arc::new(probe), Arc::new(Semaphore::new(1)));
+        self.check(check, tasks, move || {
+            let (probe, room) = (Arc::clone(&probe), Arc::clone(&room));
+            async move {
+                let Ok(place) = room.try_acquire_owned() else {
+                    return Outcome::Down("an earlier check has not come back yet".to_owned());
+                };
+                let probing = spawn_blocking(move || {
+                    let outcome = probe();
+                    drop(place);
+                    outcome
+                });
+                probing.await.unwrap_or_else(|_| Outcome::Down(PANICKED.to_owned()))
+            }
+        })
     }
 
     /// As `check`, for a probe that is told its timeout, and tells what the component is made of.
@@ -78,13 +135,15 @@ impl Health {
         check: Check,
         tasks: &Tasks,
         mut probe: impl FnMut(Arc<Component>, Duration) -> F + Send + 'static,
-    ) where
+    ) -> Evidence
+    where
         F: Future<Output = Outcome> + Send + 'static,
     {
         let config = self.check_config(&check.name, check.usual);
         let component = Arc::new(self.component(check.name, check.kind, check.required));
-        let mut judge = Judge::new(config);
+        let evidence = Evidence::new(Arc::clone(&component), config, check.worst);
         let limit = config.timeout.saturating_mul(if check.minds_timeout { 2 } else { 1 });
+        let known = evidence.clone();
         let checks = async move {
             loop {
                 let began = Instant::now();
@@ -93,19 +152,18 @@ impl Health {
                 let looking = timeout(limit, AssertUnwindSafe(looking).catch_unwind());
                 let (outcome, measured) = match looking.await {
                     Ok(Ok(outcome)) => (outcome, true),
-                    Ok(Err(_)) => (Outcome::Down("the check panicked: this is a bug".to_owned()), false),
+                    Ok(Err(_)) => (Outcome::Down(PANICKED.to_owned()), false),
                     Err(_) => (Outcome::Down(silence(limit)), false),
                 };
-                let latency = began.elapsed();
-                let (state, detail) = judge.take(outcome, latency);
-                component.set(state, detail.to_owned(), measured.then_some(latency));
-                sleep(config.pause(judge.is_unsure())).await;
+                known.take(outcome, began.elapsed(), measured);
+                known.pause().await;
             }
         };
         let stopping = tasks.stopping();
         tasks.spawn("health check", async move {
             stopping.run_until_cancelled(checks).await;
         });
+        evidence
     }
 }
 
@@ -114,55 +172,5 @@ fn silence(limit: Duration) -> String {
     format!("no answer within {}", humantime::format_duration(limit))
 }
 
-impl CheckConfig {
-    /// The pause before the next check.
-    fn pause(&self, unsure: bool) -> Duration {
-        if unsure { self.retry.min(self.interval) } else { self.interval }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use penstock_proto::status::v1::State;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use super::*;
-
-    async fn state_after(health: &Health, wait: Duration) -> (State, String) {
-        sleep(wait).await;
-        let report = health.report();
-        (report.components[0].state(), report.components[0].detail.clone())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_check_runs_at_once_then_at_intervals_and_soon_when_it_failed() {
-        let (health, tasks, calls) = (Health::default(), Tasks::default(), Arc::new(AtomicU32::new(0)));
-        let counted = Arc::clone(&calls);
-        health.check(Check::store("s").every(Duration::from_secs(10)), &tasks, move || {
-            let call = counted.fetch_add(1, Ordering::Relaxed);
-            async move { if call == 0 { Outcome::Up } else { Outcome::Down("gone".into()) } }
-        });
-        assert_eq!(state_after(&health, Duration::from_secs(1)).await.0, State::Up);
-        assert_eq!(calls.load(Ordering::Relaxed), 1);
-        assert_eq!(state_after(&health, Duration::from_secs(10)).await, (State::Down, "gone".into()));
-        tasks.stop(Duration::from_secs(1)).await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_check_that_hangs_or_panics_is_down_and_goes_on() {
-        for panics in [false, true] {
-            let (health, tasks, calls) = (Health::default(), Tasks::default(), Arc::new(AtomicU32::new(0)));
-            let counted = Arc::clone(&calls);
-            health.check(Check::store("s"), &tasks, move || {
-                let call = counted.fetch_add(1, Ordering::Relaxed);
-                assert!(!panics || call > 0, "a bug");
-                async move { if call == 0 { std::future::pending().await } else { Outcome::Up } }
-            });
-            let (state, detail) = state_after(&health, Duration::from_millis(1100)).await;
-            let expected = if panics { "panicked" } else { "no answer within 1s" };
-            assert!(state == State::Up || detail.contains(expected), "{state:?} {detail}");
-            assert_eq!(state_after(&health, Duration::from_secs(5)).await.0, State::Up);
-            tasks.stop(Duration::from_secs(1)).await;
-        }
-    }
-}
+mod tests;

@@ -40,9 +40,10 @@ impl Entry {
         std::iter::once(&self.component).chain(parts)
     }
 
-    /// Whether another service told of a part with this name.
-    pub(super) fn heard(&self, name: &str) -> bool {
-        self.elsewhere && self.parts.iter().any(|part| part.name == name)
+    /// The names of the parts that another service told of.
+    pub(super) fn heard(&self) -> impl Iterator<Item = &str> {
+        let parts = if self.elsewhere { self.parts.as_slice() } else { &[] };
+        parts.iter().map(|part| part.name.as_str())
     }
 }
 

@@ -23,6 +23,8 @@ const ORDER: TableDefinition<'_, OrderKey, u64> = TableDefinition::new("order");
 const AGES: TableDefinition<'_, AgeKey, u64> = TableDefinition::new("ages");
 /// Tenant → weight of all that it has; [`ALL`] → of all.
 const WEIGHTS: TableDefinition<'_, &str, u64> = TableDefinition::new("weights");
+/// What is written to see whether it can be.
+const PROBE: TableDefinition<'_, &str, u64> = TableDefinition::new("probe");
 /// No tenant has this name.
 const ALL: &str = "";
 
@@ -40,6 +42,7 @@ pub(super) struct Tables<'t> {
     order: Table<'t, OrderKey, u64>,
     ages: Table<'t, AgeKey, u64>,
     weights: Table<'t, &'static str, u64>,
+    probe: Table<'t, &'static str, u64>,
 }
 
 impl<'t> Tables<'t> {
@@ -51,7 +54,14 @@ impl<'t> Tables<'t> {
             order: transaction.open_table(ORDER)?,
             ages: transaction.open_table(AGES)?,
             weights: transaction.open_table(WEIGHTS)?,
+            probe: transaction.open_table(PROBE)?,
         })
+    }
+
+    /// Writes what is no object.
+    pub(super) fn write_probe(&mut self) -> Result<(), Failure> {
+        self.probe.insert(ALL, 1)?;
+        Ok(())
     }
 
     pub(super) fn held(&self) -> Result<Held, Failure> {
@@ -274,6 +284,11 @@ pub(super) fn list(
         page.objects.push(Object { id: place.id, head, content: content.into() });
     }
     Ok(page)
+}
+
+/// Whether there is what was written by a probe.
+pub(super) fn read_probe(transaction: &ReadTransaction) -> Result<bool, Failure> {
+    Ok(transaction.open_table(PROBE)?.get(ALL)?.is_some())
 }
 
 /// Whether something is too old.

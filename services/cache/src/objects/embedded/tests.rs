@@ -192,7 +192,11 @@ async fn a_full_disk_refuses_writes_and_not_reads() {
         assert_eq!(ids(&store, all("t"), 2).await.0, ["a"]);
         assert_eq!(store.held(), held);
     }
+    // Not a byte more can be written, and what is there can be read.
+    limit.store(0, Ordering::Relaxed);
+    assert_ne!(store.probe().await, Probe::Works);
     limit.store(u64::MAX, Ordering::Relaxed);
+    assert_eq!(store.probe().await, Probe::Works);
     store.sweep(2).await.unwrap();
     put(&store, "t", huge("huge")).await.unwrap();
     assert_eq!(store.get(place("t", "huge"), 2).await.unwrap(), huge("huge"));

@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use tonic::service::Routes;
 
 use super::{
-    super::{Bounds, EmbeddedObjectStore, Held, Medium, Page, contract},
+    super::{Bounds, EmbeddedObjectStore, Held, Medium, Page, Probe, contract},
     *,
 };
 
@@ -18,8 +18,7 @@ type Client = ObjectsClient<Channel>;
 
 fn serve(store: Arc<dyn ObjectStore>) -> (Client, Chassis) {
     let chassis = Chassis::default();
-    let component = chassis.health.component("cache/objects", penstock_proto::status::v1::Kind::Store, false);
-    let measures = Arc::new(Measures::register(&chassis.metrics, &store, Counter::default(), component));
+    let measures = Arc::new(Measures::register(&chassis, &store, Counter::default()));
     let service = ObjectsService { store, measures, clock: || 1000 };
     let routes = Routes::new(penstock_proto::cache::v1::objects_server::ObjectsServer::new(service));
     (ObjectsClient::new(Channel::local(routes, &chassis)), chassis)
@@ -144,6 +143,9 @@ impl ObjectStore for Broken {
     async fn sweep(&self, _: u64) -> Result<(), Error> {
         broken()
     }
+    async fn probe(&self) -> Probe {
+        Probe::Works
+    }
     fn held(&self) -> Held {
         Held::default()
     }
@@ -157,7 +159,9 @@ fn state(health: &Health) -> State {
 #[tokio::test]
 async fn a_store_that_cannot_be_written_degrades_until_it_can() {
     let (mut client, chassis) = serve(Arc::new(Broken));
-    assert_eq!(state(&chassis.health), State::Up);
+    while state(&chassis.health) != State::Up {
+        tokio::task::yield_now().await;
+    }
     let status = client.put(put("t", object("a"))).await.unwrap_err();
     assert!(!status.message().contains("disk full"), "{status:?}");
     assert_eq!(ErrorMessage::from(&status).reason, Reason::ServiceUnavailable);
