@@ -14,6 +14,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::BytesMut;
@@ -53,6 +54,7 @@ struct Shared {
     pages: Mutex<HashMap<String, (u16, Value)>>,
     shown: Mutex<Value>,
     free: Mutex<Option<Script>>,
+    free_delay: Mutex<Duration>,
     calls: watch::Sender<Vec<Call>>,
     free_calls: Mutex<Vec<Call>>,
     gate: Semaphore,
@@ -87,6 +89,7 @@ impl Engine {
             pages: Mutex::default(),
             shown: Mutex::new(ollama::show()),
             free: Mutex::default(),
+            free_delay: Mutex::default(),
             calls: watch::Sender::default(),
             free_calls: Mutex::default(),
             gate: Semaphore::new(0),
@@ -151,6 +154,11 @@ impl Engine {
     /// Answers probes and lists with the head of this script, which must be a status.
     pub fn refuse_free(&self, script: Script) {
         *self.shared.free.lock().unwrap() = Some(script);
+    }
+
+    /// Answers probes and lists so late.
+    pub fn delay_free(&self, delay: Duration) {
+        *self.shared.free_delay.lock().unwrap() = delay;
     }
 
     /// Lets `times` gates pass.
@@ -259,6 +267,8 @@ fn dialect_of(call: &Call) -> Option<Dialect> {
 
 impl Shared {
     async fn answer_free(&self, call: Call, write: &mut OwnedWriteHalf) -> bool {
+        let delay = *self.free_delay.lock().unwrap();
+        tokio::time::sleep(delay).await;
         let refusal = self.free.lock().unwrap().as_ref().map(|script| script.head.clone());
         if let Some(Head::Status { status, headers, body }) = refusal {
             self.free_calls.lock().unwrap().push(call);

@@ -49,9 +49,21 @@ pub struct Config {
     pub(crate) discovery_interval: Duration,
     pub(crate) probe_timeout: Duration,
     pub(crate) max_streams_per_deployment: u32,
+    pub(crate) generation_probe: GenerationProbe,
     pub(crate) deployments: Vec<DeploymentConfig>,
     /// Where to look for engines; empty: nowhere.
     pub(crate) discover: Vec<Place>,
+}
+
+/// Whether it is tried from time to time if deployments generate, and at what cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GenerationProbe {
+    /// Of deployments that do not say otherwise.
+    pub(crate) enabled: bool,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    /// Of all deployments together, prompts included.
+    pub(crate) tokens_per_day: u64,
 }
 
 /// A place where an engine may listen, and where every model that it lists becomes a deployment.
@@ -62,6 +74,7 @@ pub(crate) struct Place {
     /// What the models can do and do not get, as of any deployment.
     pub(crate) declared: Capabilities,
     pub(crate) deny: Vec<String>,
+    pub(crate) generation_probe: Option<bool>,
     pub(crate) engine: RemoteConfig,
 }
 
@@ -77,7 +90,8 @@ impl Place {
             first_token_timeout: first_token_timeout(kind),
             keep_alive_seconds: None,
         };
-        Self { id: None, declared: Capabilities::default(), deny: Vec::new(), engine }
+        let declared = Capabilities::default();
+        Self { id: None, declared, deny: Vec::new(), generation_probe: None, engine }
     }
 }
 
@@ -90,6 +104,8 @@ pub(crate) struct DeploymentConfig {
     pub(crate) declared: Capabilities,
     /// Members of requests that it does not get, beside those that no engine gets.
     pub(crate) deny: Vec<String>,
+    /// Whether it is tried from time to time if it generates. `None`: as the adapter's section has it.
+    pub(crate) generation_probe: Option<bool>,
     pub(crate) engine: EngineConfig,
 }
 
@@ -141,6 +157,7 @@ impl Config {
         let probe_timeout = section.duration("probe_timeout", second, 10 * MILLISECOND..=60 * second);
         // More streams than any engine batches; keeps one engine from taking the adapter's memory.
         let max_streams = section.integer("max_streams_per_deployment", 1024, 1..=1_000_000);
+        let generation_probe = generation_probe(section);
         let places_given = section.has("discover");
         let places = places(section);
         let (every, mut deployments): (Vec<_>, Vec<_>) =
@@ -149,9 +166,13 @@ impl Config {
         // With a file nothing is guessed: only places that it names are looked at.
         let mut discover = if nothing_configured || places_given { places } else { Vec::new() };
         discover.extend(every.into_iter().filter_map(|one| match one.engine {
-            EngineConfig::Remote(engine) => {
-                Some(Place { id: Some(one.id), declared: one.declared, deny: one.deny, engine })
-            }
+            EngineConfig::Remote(engine) => Some(Place {
+                id: Some(one.id),
+                declared: one.declared,
+                deny: one.deny,
+                generation_probe: one.generation_probe,
+                engine,
+            }),
             EngineConfig::Mesh { .. } | EngineConfig::Simulated(_) => None,
         }));
         if nothing_configured {
@@ -160,6 +181,7 @@ impl Config {
                 model: SIMULATED.to_owned(),
                 declared: Capabilities::default(),
                 deny: Vec::new(),
+                generation_probe: None,
                 engine: EngineConfig::Simulated(Settings::default()),
             });
         }
@@ -168,6 +190,7 @@ impl Config {
             discovery_interval,
             probe_timeout,
             max_streams_per_deployment: u32::try_from(max_streams).unwrap_or(u32::MAX),
+            generation_probe,
             deployments,
             discover,
         }
@@ -182,6 +205,13 @@ impl Config {
         self.deployments.iter().map(|deployment| deployment.id.clone()).chain(every)
     }
 
+    /// Whether any deployment is to be tried from time to time if it generates.
+    pub(crate) fn asks_for_generations(&self) -> bool {
+        let places = self.discover.iter().map(|place| place.generation_probe);
+        let mut all = self.deployments.iter().map(|deployment| deployment.generation_probe).chain(places);
+        all.any(|said| said.unwrap_or(self.generation_probe.enabled))
+    }
+
     /// Whether any engine is reached over TLS.
     pub(crate) fn needs_tls(&self) -> bool {
         let configured = self.deployments.iter().filter_map(|deployment| match &deployment.engine {
@@ -191,6 +221,21 @@ impl Config {
         configured
             .chain(self.discover.iter().map(|place| &place.engine.endpoint))
             .any(|url| url.scheme() == "https")
+    }
+}
+
+fn generation_probe(section: &mut Section) -> GenerationProbe {
+    let second = Duration::from_secs(1);
+    let mut table = section.table("generation_probe");
+    GenerationProbe {
+        // It costs tokens: never without being told so.
+        enabled: table.boolean("enabled", false),
+        // Rare enough to be cheap; traffic makes it unnecessary.
+        interval: table.duration("interval", 300 * second, 100 * MILLISECOND..=24 * HOUR),
+        // Longer than a check: the engine has to read the prompt, behind what it is working on.
+        timeout: table.duration("timeout", 30 * second, 10 * MILLISECOND..=HOUR),
+        // Some dozens of generations; at least one of any template.
+        tokens_per_day: table.integer("tokens_per_day", 1000, 64..=1_000_000_000),
     }
 }
 
@@ -287,7 +332,9 @@ fn read_deployment(section: &mut Section) -> DeploymentConfig {
             remote(section, kind, &declared)
         }
     };
-    DeploymentConfig { id, model, declared, deny, engine }
+    let generation_probe =
+        section.has("generation_probe").then(|| section.boolean("generation_probe", false));
+    DeploymentConfig { id, model, declared, deny, generation_probe, engine }
 }
 
 /// What the file says that the model can do.

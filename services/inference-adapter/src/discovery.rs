@@ -1,44 +1,42 @@
-//! Looking after engines in the background: which models they list, on the well-known ports and where a deployment
-//! stands for all of them, and whether those that are configured are there. Both are free: nothing is generated or
-//! loaded.
+//! Looking for models in the background: which ones engines list, on the well-known ports and where a deployment
+//! stands for all of them. One list is the check of all that were found there. Free: nothing is generated or loaded.
 
 use std::{
     collections::HashSet,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, future::join_all, stream};
-use penstock_chassis::Tasks;
+use futures_util::{FutureExt as _, StreamExt as _, future::join_all, stream};
+use penstock_chassis::{CheckConfig, Tasks};
 use penstock_proto::Reason;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     config::Place,
+    deployment::Deployment,
     engine::Listing,
     error::Fault,
-    fleet::{Deployment, Fleet},
+    fleet::Fleet,
     foundry::Foundry,
-    upstream::silent,
+    watch::{CHECKS_AT_ONCE, check},
 };
 
 /// The first look is awaited so long at the most: the start must not wait for a port that drops packets.
 const FIRST_LOOK: Duration = Duration::from_millis(250);
 /// Models of one engine that are taken over at most.
 const MODELS_MAX: usize = 256;
-/// Checks that run at once: an engine with hundreds of models is not to be flooded.
-const CHECKS_AT_ONCE: usize = 64;
 /// Longest name of a model that is taken over, in bytes.
 const MODEL_MAX_BYTES: usize = 200;
 
-/// Looks in a row that may find no engine before its models are dropped: as long as a restart takes, at the default
-/// interval a minute. Until then they are there, and DOWN.
-const LOOKS_MISSED_MAX: u32 = 12;
+/// Intervals for which no engine may be found before its models are dropped: as long as a restart takes, at the
+/// default interval a minute. Until then they are there, and DOWN.
+const INTERVALS_MISSED_MAX: u32 = 12;
 
-/// Looks for models and after deployments.
+/// Looks for models.
 #[derive(Debug)]
 pub(crate) struct Discovery {
     pub(crate) places: Vec<Watched>,
@@ -52,23 +50,35 @@ pub(crate) struct Discovery {
 #[derive(Debug)]
 pub(crate) struct Watched {
     place: Place,
-    /// Looks in a row that found no engine.
-    missed: AtomicU32,
+    /// Since when no engine was found.
+    missed: Mutex<Option<Instant>>,
     /// It was said that the engine wants a key.
     told: AtomicBool,
 }
 
 impl From<Place> for Watched {
     fn from(place: Place) -> Self {
-        Self { place, missed: AtomicU32::new(0), told: AtomicBool::new(false) }
+        Self { place, missed: Mutex::default(), told: AtomicBool::new(false) }
+    }
+}
+
+impl Watched {
+    /// For how long no engine was found, now that none is.
+    fn misses(&self, now: Instant) -> Duration {
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        now.saturating_duration_since(*missed.get_or_insert(now))
+    }
+
+    fn found(&self) {
+        *self.missed.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
 /// What a look at a place found.
 #[derive(Debug)]
 enum Look {
-    /// These models.
-    Models(Vec<String>),
+    /// These models; which of them are in memory, where the engine says so; how long the list took.
+    Models { all: Vec<String>, running: Option<Vec<String>>, latency: Duration },
     /// No engine, or one that says nothing of its models.
     Nothing(Fault),
     /// An engine that did not answer in time: what was there may still be.
@@ -78,25 +88,45 @@ enum Look {
 impl Discovery {
     /// Looks once, then starts to look again and again.
     pub(crate) async fn start(self, tasks: &Tasks) {
+        if self.places.is_empty() {
+            return;
+        }
         self.look(FIRST_LOOK).await;
         let stopping = tasks.stopping();
-        tasks.spawn("engine discovery", async move {
-            let mut ticks = interval_at(Instant::now() + self.interval, self.interval);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            // The configured ones were not looked at yet.
-            self.check().await;
-            while stopping.run_until_cancelled(ticks.tick()).await.is_some() {
+        let looking = async move {
+            loop {
+                let looked = Instant::now();
+                // The list shows that they are there, not what they can do.
+                let table = self.fleet.table();
+                let unknown = table.all().iter().filter(|one| one.discovered && one.is_unknown());
+                let check = |one: &Arc<Deployment>| check(Arc::clone(one), &self.fleet, self.timeout);
+                stream::iter(unknown).for_each_concurrent(CHECKS_AT_ONCE, check).await;
+                self.wait(looked).await;
                 self.look(self.timeout).await;
-                self.check().await;
             }
+        };
+        tasks.spawn("engine discovery", async move {
+            stopping.run_until_cancelled(looking).await;
         });
+    }
+
+    /// Waits until the next look is due: after the interval, or sooner if one of the found models is not well.
+    async fn wait(&self, looked: Instant) {
+        let retry = CheckConfig::engine().retry.min(self.interval);
+        loop {
+            let table = self.fleet.table();
+            let due = table.all().iter().filter(|one| one.discovered).filter_map(|one| one.due()).min();
+            let latest = looked + self.interval;
+            let due = due.map_or(latest, |due| due.clamp(looked + retry, latest));
+            // Woken: a request has failed, and it may be due sooner.
+            if timeout_at(due, self.foundry.failed.notified()).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Looks at every place, side by side, and takes over what is there.
     async fn look(&self, at_most: Duration) {
-        if self.places.is_empty() {
-            return;
-        }
         let looks = join_all(self.places.iter().map(|place| self.look_at(place, at_most))).await;
         let before = self.fleet.table();
         let mut after: Vec<Arc<Deployment>> =
@@ -105,17 +135,23 @@ impl Discovery {
             let prefix = prefix(&watched.place);
             let known = before.all().iter().filter(|one| one.discovered && one.id.starts_with(&prefix));
             match look {
-                Look::Nothing(_) if watched.missed.fetch_add(1, Ordering::Relaxed) >= LOOKS_MISSED_MAX => {}
-                Look::Nothing(fault) | Look::Unclear(fault) => {
-                    after.extend(known.cloned().inspect(|one| self.heard(one, Err(fault.clone()))));
+                Look::Nothing(_) if watched.misses(Instant::now()) > self.interval * INTERVALS_MISSED_MAX => {
                 }
-                Look::Models(models) => {
-                    watched.missed.store(0, Ordering::Relaxed);
-                    for model in models {
+                Look::Nothing(fault) | Look::Unclear(fault) => {
+                    let heard = Err(fault);
+                    after.extend(known.cloned().inspect(|one| self.heard(one, &heard, Duration::ZERO)));
+                }
+                Look::Models { all, running, latency } => {
+                    watched.found();
+                    for model in all {
+                        let loaded = running.as_ref().map(|running| running.contains(&model));
                         let id: Arc<str> = format!("{prefix}{model}").into();
                         let same = before.all().iter().chain(&after).find(|one| one.id == id).cloned();
                         let one = same.or_else(|| self.foundry.found(&watched.place, id, model));
-                        after.extend(one.inspect(|one| self.heard(one, Ok(()))));
+                        after.extend(one.inspect(|one| {
+                            one.is_loaded(loaded);
+                            self.heard(one, &Ok(()), latency);
+                        }));
                     }
                 }
             }
@@ -135,21 +171,29 @@ impl Discovery {
     }
 
     /// Takes a look at its place as the check of a deployment that was found there.
-    fn heard(&self, deployment: &Deployment, outcome: Result<(), Fault>) {
-        self.fleet.checked(deployment, &outcome, None);
+    fn heard(&self, deployment: &Deployment, outcome: &Result<(), Fault>, latency: Duration) {
+        self.fleet.checked(deployment, outcome, latency);
     }
 
     async fn look_at(&self, watched: &Watched, at_most: Duration) -> Look {
         let engine = &watched.place.engine;
         let nothing = || Fault::bad_answer("the engine lists no models");
-        let Some(Listing { url, read }) = engine.kind.listing(&engine.endpoint) else {
+        let Some(Listing { url, read, running }) = engine.kind.listing(&engine.endpoint) else {
             return Look::Nothing(nothing());
         };
         let headers = engine.kind.headers(engine.api_key.as_ref());
-        match self.foundry.http.get(url, &headers, at_most).await {
+        let get = |url, at_most| {
+            let began = Instant::now();
+            self.foundry.http.get(url, &headers, at_most).map(move |answer| (answer, began.elapsed()))
+        };
+        // Side by side, and a little shorter: it must not cost the list of all.
+        let in_memory = async { read(&get(running?, at_most.mul_f32(0.9)).await.0.ok()?) };
+        let ((list, latency), running) = futures_util::future::join(get(url, at_most), in_memory).await;
+        match list {
             Ok(body) => {
                 watched.told.store(false, Ordering::Relaxed);
-                read(&body).map_or_else(|| Look::Nothing(nothing()), |models| Look::Models(sane(models)))
+                let models = |all| Look::Models { all: sane(all), running, latency };
+                read(&body).map_or_else(|| Look::Nothing(nothing()), models)
             }
             Err(fault) if fault.reason == Reason::EngineTimeout => Look::Unclear(fault),
             Err(fault) if matches!(fault.reason, Reason::EngineOverloaded | Reason::ModelLoading) => {
@@ -166,24 +210,6 @@ impl Discovery {
                 Look::Nothing(fault)
             }
         }
-    }
-
-    /// Checks every deployment that is configured, side by side, and those that were just found: the list of a
-    /// place shows that they are there, not what they can do.
-    async fn check(&self) {
-        let table = self.fleet.table();
-        let due = table.all().iter().filter(|one| !one.discovered || one.is_unknown());
-        let check = |deployment: &Arc<Deployment>| {
-            let deployment = Arc::clone(deployment);
-            async move {
-                let began = Instant::now();
-                let outcome = timeout(self.timeout, deployment.engine.check(self.timeout)).await;
-                let outcome = outcome.unwrap_or_else(|_| Err(silent()));
-                deployment.looked.fetch_or(outcome.is_ok(), Ordering::Relaxed);
-                self.fleet.checked(&deployment, &outcome, Some(began.elapsed()));
-            }
-        };
-        stream::iter(due).for_each_concurrent(CHECKS_AT_ONCE, check).await;
     }
 }
 

@@ -69,12 +69,18 @@ pub(crate) trait Engine: Send + Sync + fmt::Debug {
         context: &'a CallContext,
     ) -> BoxFuture<'a, Result<ModerateResponse, Error>>;
 
-    /// Whether the engine is there and has the model; generates nothing, loads nothing.
-    fn check(&self, timeout: Duration) -> BoxFuture<'_, Result<(), Fault>>;
+    /// Whether the engine is there and has the model, and how long it took to say so; generates nothing, loads
+    /// nothing.
+    fn check(&self, timeout: Duration) -> BoxFuture<'_, Result<Duration, Fault>>;
 
     /// What the engine says that the model can do, as the last check found it.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
+    }
+
+    /// Whether the model is in the engine's memory, as the last check found it. `None`: the engine does not say.
+    fn loaded(&self) -> Option<bool> {
+        None
     }
 }
 
@@ -156,11 +162,14 @@ pub(crate) struct Listing {
     pub(crate) url: Url,
     /// Names of the models in the list; `None`: it is no such list.
     pub(crate) read: fn(&[u8]) -> Option<Vec<String>>,
+    /// Where the models that are in memory are listed, in the same way.
+    pub(crate) running: Option<Url>,
 }
 
 impl Listing {
     fn of<D: Dialect>(endpoint: &Url) -> Self {
-        Self { url: url::<D>(endpoint, D::MODELS), read: D::models }
+        let running = D::RUNNING.map(|path| url::<D>(endpoint, path));
+        Self { url: url::<D>(endpoint, D::MODELS), read: D::models, running }
     }
 }
 
@@ -231,6 +240,8 @@ pub(crate) struct Learnt {
     pub(crate) thinks_by_budget: bool,
     /// What Ollama says beyond that.
     pub(crate) shown: Option<Shown>,
+    /// It is in the engine's memory.
+    pub(crate) loaded: Option<bool>,
 }
 
 impl Learnt {
@@ -241,6 +252,7 @@ impl Learnt {
             answer_tokens: self.answer_tokens.or(other.answer_tokens),
             thinks_by_budget: self.thinks_by_budget || other.thinks_by_budget,
             shown: self.shown.or(other.shown),
+            loaded: self.loaded.or(other.loaded),
         }
     }
 }
@@ -285,6 +297,8 @@ pub(crate) trait Dialect: Send + Sync + fmt::Debug + 'static {
     /// Paths below the endpoint: to list models, and to see whether the engine is there. `/..` leaves `ROOT`.
     const MODELS: &'static str;
     const CHECK: &'static str;
+    /// Path of the list of models that are in memory, of the same shape as the list of all.
+    const RUNNING: Option<&'static str> = None;
     /// Members of requests that reach into the engine and that no caller may use, in lower case (A7).
     const DENIED: &'static [&'static str] = &[];
     /// Content type of a streamed answer.
@@ -315,7 +329,12 @@ pub(crate) trait Dialect: Send + Sync + fmt::Debug + 'static {
     fn models(body: &[u8]) -> Option<Vec<String>>;
     /// Whether the list shows that the engine does not have the model. A list that says nothing shows nothing.
     fn lacks(list: &[u8], model: &str) -> bool {
-        Self::models(list).is_some_and(|models| !models.is_empty() && !models.iter().any(|one| one == model))
+        Self::models(list)
+            .is_some_and(|models| !models.is_empty() && !models.iter().any(|one| Self::is_it(one, model)))
+    }
+    /// Whether a name in a list is that of the model.
+    fn is_it(listed: &str, model: &str) -> bool {
+        listed == model
     }
     /// What the list says of the model.
     fn listed(_: &[u8], _: &Target) -> Learnt {

@@ -5,15 +5,16 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32},
 };
 
-use penstock_chassis::Chassis;
+use penstock_chassis::{Chassis, CheckConfig};
 use penstock_proto::{inference::v1::Capabilities, status::v1::Kind as ComponentKind};
+use tokio::sync::Notify;
 
 use crate::{
     capabilities::implied,
     config::{DeploymentConfig, EngineConfig, Place, RemoteConfig},
+    deployment::Deployment,
     engine::{Engine, Kind, Penstock, Simulated, Target},
     evidence::Evidence,
-    fleet::Deployment,
     metrics::EngineMetrics,
     upstream::{Http, unix_now},
 };
@@ -25,81 +26,79 @@ pub(crate) struct Foundry {
     pub(crate) chassis: Chassis,
     pub(crate) metrics: EngineMetrics,
     pub(crate) max_in_flight: u32,
+    /// How deployments are checked, unless the configuration says otherwise by name.
+    pub(crate) usual: CheckConfig,
+    /// Whether it is tried from time to time if they generate, unless a deployment says otherwise.
+    pub(crate) generation_probe: bool,
+    /// Wakes who looks at places: a request to a model that was found has failed.
+    pub(crate) failed: Arc<Notify>,
+}
+
+/// What the configuration says of a deployment, whatever its engine.
+struct Plan {
+    id: Arc<str>,
+    model: String,
+    declared: Capabilities,
+    discovered: bool,
+    generation_probe: Option<bool>,
 }
 
 impl Foundry {
     /// A deployment as configured; `None` cannot be, the configuration is checked.
     pub(crate) fn configured(&self, config: DeploymentConfig) -> Option<Arc<Deployment>> {
-        let id: Arc<str> = config.id.into();
-        let DeploymentConfig { model, declared, deny, .. } = config;
-        match config.engine {
+        let DeploymentConfig { id, model, declared, deny, generation_probe, engine } = config;
+        let id: Arc<str> = id.into();
+        let limits = self.http.limits();
+        let plan =
+            Plan { id: Arc::clone(&id), model: model.clone(), declared, discovered: false, generation_probe };
+        match engine {
             EngineConfig::Simulated(settings) => {
-                let engine = Simulated::new(settings, Arc::clone(&id), self.http.limits(), unix_now);
-                Some(self.deployment(Kind::Simulated, id, model, declared, Arc::new(engine), false))
+                let engine = Simulated::new(settings, id, limits, unix_now);
+                Some(self.deployment(Kind::Simulated, plan, Arc::new(engine)))
             }
             EngineConfig::Mesh { endpoint, api_key } => {
-                let limits = self.http.limits();
-                let engine = Penstock::new(
-                    Arc::clone(&id),
-                    &endpoint,
-                    model.clone(),
-                    api_key.as_ref(),
-                    deny,
-                    limits,
-                    &self.chassis,
-                )?;
-                Some(self.deployment(Kind::Penstock, id, model, declared, Arc::new(engine), false))
+                let key = api_key.as_ref();
+                let engine = Penstock::new(id, &endpoint, model, key, deny, limits, &self.chassis)?;
+                Some(self.deployment(Kind::Penstock, plan, Arc::new(engine)))
             }
             EngineConfig::Remote(engine) => {
                 let target = Target { declared, deny: deny.into(), ..target(id, model, &engine) };
-                self.remote(engine.kind, target, false)
+                Some(self.deployment(engine.kind, plan, engine.kind.connect(target, &self.http)?))
             }
         }
     }
 
-    /// A deployment on an engine that is spoken to over HTTP.
-    fn remote(&self, kind: Kind, target: Target, discovered: bool) -> Option<Arc<Deployment>> {
-        let (id, model) = (Arc::clone(&target.deployment), target.model.clone());
-        let declared = target.declared;
-        let engine = kind.connect(target, &self.http)?;
-        Some(self.deployment(kind, id, model, declared, engine, discovered))
-    }
-
     /// A model that was found at a place.
     pub(crate) fn found(&self, place: &Place, id: Arc<str>, model: String) -> Option<Arc<Deployment>> {
-        let target = Target {
-            declared: place.declared,
-            deny: place.deny.as_slice().into(),
-            ..target(id, model, &place.engine)
-        };
-        self.remote(place.engine.kind, target, true)
+        let (declared, kind) = (place.declared, place.engine.kind);
+        let generation_probe = place.generation_probe;
+        let plan =
+            Plan { id: Arc::clone(&id), model: model.clone(), declared, discovered: true, generation_probe };
+        let target =
+            Target { declared, deny: place.deny.as_slice().into(), ..target(id, model, &place.engine) };
+        Some(self.deployment(kind, plan, kind.connect(target, &self.http)?))
     }
 
-    fn deployment(
-        &self,
-        kind: Kind,
-        id: Arc<str>,
-        model: String,
-        declared: Capabilities,
-        engine: Arc<dyn Engine>,
-        discovered: bool,
-    ) -> Arc<Deployment> {
+    fn deployment(&self, kind: Kind, plan: Plan, engine: Arc<dyn Engine>) -> Arc<Deployment> {
+        let Plan { id, model, declared, discovered, generation_probe } = plan;
+        let (name, health) = (format!("deployment/{id}"), &self.chassis.health);
+        let check = health.check_config(&name, self.usual);
         Arc::new(Deployment {
             dialect: kind.name(),
             model,
             discovered,
             engine,
             first_token: self.metrics.first_token(&id),
-            component: self.chassis.health.component(
-                format!("deployment/{id}"),
-                ComponentKind::Deployment,
-                false,
-            ),
-            evidence: Mutex::new(Evidence::none()),
+            component: health.component(name, ComponentKind::Deployment, false),
+            evidence: Mutex::new(Evidence::none(check)),
+            check_timeout: check.timeout,
             declared,
             implied: implied(kind),
             reported: Mutex::default(),
             looked: AtomicBool::new(false),
+            loaded: Mutex::default(),
+            generation_probe: generation_probe.unwrap_or(self.generation_probe),
+            wake: if discovered { Arc::clone(&self.failed) } else { Arc::default() },
             in_flight: AtomicU32::new(0),
             max_in_flight: self.max_in_flight,
             id,

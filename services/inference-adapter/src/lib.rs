@@ -5,8 +5,10 @@
 //! limits, cache, retries, fallback, the choice among deployments. All that is the router's.
 
 mod answer;
+mod budget;
 mod capabilities;
 mod config;
+mod deployment;
 mod discovery;
 mod engine;
 mod error;
@@ -16,6 +18,7 @@ mod foundry;
 mod frames;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod generation;
 mod json;
 mod metrics;
 mod service;
@@ -23,8 +26,11 @@ mod tally;
 mod tokens;
 mod upstream;
 mod vectors;
+mod watch;
 
-use penstock_chassis::{Chassis, MESSAGE_MAX_BYTES};
+use std::sync::Arc;
+
+use penstock_chassis::{Chassis, CheckConfig, MESSAGE_MAX_BYTES};
 use penstock_proto::{
     adapter::v1::deployments_server::DeploymentsServer, inference::v1::inference_server::InferenceServer,
 };
@@ -37,6 +43,7 @@ use crate::{
     discovery::Discovery,
     fleet::Fleet,
     foundry::Foundry,
+    generation::Generations,
     metrics::EngineMetrics,
     service::Service,
     upstream::{Http, unix_now},
@@ -55,7 +62,15 @@ pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
         chassis: chassis.clone(),
         metrics: metrics.clone(),
         max_in_flight: config.max_streams_per_deployment,
+        usual: CheckConfig {
+            interval: config.discovery_interval,
+            timeout: config.probe_timeout,
+            ..CheckConfig::engine()
+        },
+        generation_probe: config.generation_probe.enabled,
+        failed: Arc::default(),
     };
+    let asked_for = config.asks_for_generations();
     let fleet =
         Fleet::new(config.deployments.into_iter().filter_map(|one| foundry.configured(one)).collect());
     let discovery = Discovery {
@@ -66,6 +81,10 @@ pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
         fleet: fleet.clone(),
     };
     discovery.start(&chassis.tasks).await;
+    watch::start(&fleet, &chassis.tasks);
+    if asked_for {
+        Generations::new(config.generation_probe, fleet.clone(), metrics.clone()).start(&chassis.tasks);
+    }
     let service = Service { fleet, metrics, tasks: chassis.tasks.clone(), created: unix_now() };
     let inference = InferenceServer::new(service.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES);
     Ok(Routes::new(inference).add_service(DeploymentsServer::new(service)))

@@ -22,6 +22,11 @@ struct DeploymentLabels {
     deployment: Arc<str>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProbeLabels {
+    outcome: &'static str,
+}
+
 /// Measures of engines.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineMetrics {
@@ -29,6 +34,8 @@ pub(crate) struct EngineMetrics {
     first_token: Family<DeploymentLabels, Histogram, fn() -> Histogram>,
     malformed: Family<DeploymentLabels, Counter>,
     estimated: Family<DeploymentLabels, Counter>,
+    generation_probes: Family<ProbeLabels, Counter>,
+    generation_probe_tokens: Counter,
 }
 
 impl EngineMetrics {
@@ -38,6 +45,8 @@ impl EngineMetrics {
             first_token: Family::new_with_constructor(|| Histogram::new(FIRST_TOKEN_EDGES)),
             malformed: Family::default(),
             estimated: Family::default(),
+            generation_probes: Family::default(),
+            generation_probe_tokens: Counter::default(),
         };
         metrics.register(|registry| {
             registry.register(
@@ -59,6 +68,16 @@ impl EngineMetrics {
                 "penstock_engine_estimated_usage",
                 "Answers whose tokens were counted here because the engine did not count them",
                 this.estimated.clone(),
+            );
+            registry.register(
+                "penstock_generation_probes",
+                "Generations made to see whether deployments can, by outcome",
+                this.generation_probes.clone(),
+            );
+            registry.register(
+                "penstock_generation_probe_tokens",
+                "Tokens of these generations",
+                this.generation_probe_tokens.clone(),
             );
         });
         this
@@ -84,6 +103,16 @@ impl EngineMetrics {
     /// Counts an answer whose usage is an estimate.
     pub(crate) fn estimated(&self, deployment: &Arc<str>) {
         self.estimated.get_or_create(&DeploymentLabels { deployment: Arc::clone(deployment) }).inc();
+    }
+
+    /// Counts a generation that was to show health, or that was left out.
+    pub(crate) fn generation_probe(&self, outcome: &'static str) {
+        self.generation_probes.get_or_create(&ProbeLabels { outcome }).inc();
+    }
+
+    /// Counts what it took.
+    pub(crate) fn generation_probe_tokens(&self, tokens: u64) {
+        self.generation_probe_tokens.inc_by(tokens);
     }
 
     /// Drops the series of a deployment that is gone.

@@ -23,8 +23,9 @@ use tonic::{Request, Response, Status};
 
 use self::call::{Call, Observed};
 use crate::{
+    deployment::Deployment,
     error::Error,
-    fleet::{Deployment, Fleet, Table},
+    fleet::{Fleet, Table},
     metrics::EngineMetrics,
     tally::Tally,
     tokens,
@@ -160,17 +161,20 @@ fn reports(table: &Table) -> Vec<DeploymentReport> {
 }
 
 fn report(deployment: &Deployment) -> DeploymentReport {
-    let (state, checked_at) = deployment.state();
+    let seen = deployment.seen();
     DeploymentReport {
         id: deployment.id.to_string(),
         engine: deployment.dialect.to_owned(),
         model: deployment.model.clone(),
         discovered: deployment.discovered,
-        state: state.into(),
-        checked_at: checked_at.map(SystemTime::into),
+        state: seen.state.into(),
+        checked_at: seen.checked_at.map(SystemTime::into),
         in_flight: deployment.in_flight(),
         capabilities: said(deployment),
-        ..DeploymentReport::default()
+        detail: seen.detail,
+        latency: seen.latency.and_then(|latency| latency.try_into().ok()),
+        last_success_at: seen.last_success_at.map(SystemTime::into),
+        loaded: deployment.loaded(),
     }
 }
 

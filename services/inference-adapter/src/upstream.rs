@@ -121,7 +121,17 @@ impl Http {
         headers: &[(HeaderName, HeaderValue)],
         at_most: Duration,
     ) -> Result<Bytes, Fault> {
-        self.fetch(self.client.get(url), headers, at_most).await
+        self.fetch(self.client.get(url), headers, false, at_most).await
+    }
+
+    /// Gets a small document that the engine need not have.
+    async fn page(
+        &self,
+        url: Url,
+        headers: &[(HeaderName, HeaderValue)],
+        at_most: Duration,
+    ) -> Result<Bytes, Fault> {
+        self.fetch(self.client.get(url), headers, true, at_most).await
     }
 
     /// Gets a small document that has to be asked for by a POST.
@@ -133,13 +143,14 @@ impl Http {
         at_most: Duration,
     ) -> Result<Bytes, Fault> {
         let request = self.client.post(url).header(CONTENT_TYPE, "application/json").body(body);
-        self.fetch(request, headers, at_most).await
+        self.fetch(request, headers, false, at_most).await
     }
 
     async fn fetch(
         &self,
         mut request: RequestBuilder,
         headers: &[(HeaderName, HeaderValue)],
+        optional: bool,
         at_most: Duration,
     ) -> Result<Bytes, Fault> {
         for (name, value) in headers {
@@ -150,7 +161,7 @@ impl Http {
             if response.status() == StatusCode::OK {
                 return collect(response.into_body(), LISTING_MAX_BYTES).await;
             }
-            Err(refusal(response, false).await)
+            Err(refusal(response, optional).await)
         };
         timeout(at_most, fetch).await.unwrap_or_else(|_| Err(silent()))
     }
@@ -344,12 +355,16 @@ impl<D: Dialect> Engine for Upstream<D> {
         .boxed()
     }
 
-    fn check(&self, timeout: Duration) -> BoxFuture<'_, Result<(), Fault>> {
+    fn check(&self, timeout: Duration) -> BoxFuture<'_, Result<Duration, Fault>> {
         self.look(timeout).boxed()
     }
 
     fn capabilities(&self) -> Capabilities {
         self.target.learnt().capabilities
+    }
+
+    fn loaded(&self) -> Option<bool> {
+        self.target.learnt().loaded
     }
 }
 

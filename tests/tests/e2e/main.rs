@@ -34,6 +34,7 @@ mod health;
 mod health_abuse;
 mod health_clients;
 mod health_faces;
+mod health_engines;
 mod identity;
 mod lifecycle;
 mod limits;

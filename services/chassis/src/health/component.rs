@@ -78,11 +78,16 @@ impl Component {
 
     /// It is in this state. UNSPECIFIED says nothing.
     pub fn set(&self, state: State, detail: String, latency: Option<Duration>) {
+        self.set_at(state, detail, latency, SystemTime::now());
+    }
+
+    /// As `set`, of a state that was confirmed at this time.
+    pub fn set_at(&self, state: State, detail: String, latency: Option<Duration>, at: SystemTime) {
         if state == State::Unspecified {
             return;
         }
         self.entry(|entry| {
-            let now = SystemTime::now().into();
+            let now = at.into();
             let component = &mut entry.component;
             component.state = state.into();
             component.detail = detail;

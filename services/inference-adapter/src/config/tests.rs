@@ -195,3 +195,29 @@ model = 'm'
     let EngineConfig::Remote(c) = &config.deployments[0].engine else { panic!("{:?}", config.deployments) };
     assert_eq!(c.first_token_timeout, None, "as for every engine");
 }
+
+#[test]
+fn generations_are_made_only_where_the_file_wants_them() {
+    let (config, mistakes) = read(None, &[]);
+    assert!(mistakes.is_empty() && !config.asks_for_generations());
+    let probe = config.generation_probe;
+    assert_eq!((probe.interval, probe.timeout), (Duration::from_secs(300), Duration::from_secs(30)));
+    assert_eq!(probe.tokens_per_day, 1000);
+    let simulated = "[[deployments]]\nid = 'a'\nengine = 'simulated'\n";
+    let every = "[[deployments]]\nid = 'a'\nengine = 'openai'\nendpoint = 'http://a'\n";
+    let on = "[inference_adapter.generation_probe]\nenabled = true\n";
+    for (text, expected) in [
+        (simulated.to_owned(), false),
+        (format!("{simulated}generation_probe = true"), true),
+        (format!("{every}generation_probe = true"), true),
+        (format!("{on}{simulated}"), true),
+        (format!("{on}{simulated}generation_probe = false"), false),
+    ] {
+        let (config, mistakes) = read(Some(&text), &[]);
+        assert_eq!(mistakes, Vec::<String>::new(), "{text}");
+        assert_eq!(config.asks_for_generations(), expected, "{text}");
+    }
+    let (_, mistakes) =
+        read(Some("[inference_adapter.generation_probe]\ntokens_per_day = 3\nmodel = 'm'"), &[]);
+    assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+}

@@ -82,6 +82,7 @@ impl Dialect for Anthropic {
             thinks_by_budget: supported("thinking/types/enabled") == Some(true)
                 && supported("thinking/types/adaptive") != Some(true),
             shown: None,
+            loaded: None,
         }
     }
 }

@@ -34,6 +34,7 @@ impl Dialect for Ollama {
     const ROOT: &'static str = "";
     const MODELS: &'static str = "/api/tags";
     const CHECK: &'static str = "/api/version";
+    const RUNNING: Option<&'static str> = Some("/api/ps");
     const STREAM_TYPE: &'static str = "application/x-ndjson";
     const DETAIL_FIRST: bool = true;
 
@@ -77,9 +78,8 @@ impl Dialect for Ollama {
     }
 
     /// A name without a tag is that of the tag `latest`.
-    fn lacks(list: &[u8], model: &str) -> bool {
-        let is_it = |name: &str| name == model || name.strip_suffix(":latest") == Some(model);
-        Self::models(list).is_some_and(|models| !models.is_empty() && !models.iter().any(|one| is_it(one)))
+    fn is_it(listed: &str, model: &str) -> bool {
+        listed == model || listed.strip_suffix(":latest") == Some(model)
     }
 
     fn detail(target: &Target) -> Option<Detail> {

@@ -123,13 +123,15 @@ impl Penstock {
     }
 
     /// Whether the mesh serves and has the model.
-    async fn look(&self, at_most: Duration) -> Result<(), Fault> {
+    async fn look(&self, at_most: Duration) -> Result<Duration, Fault> {
+        let began = Instant::now();
         let context = CallContext::background(at_most);
         let health = context.request(HealthCheckRequest::default());
         let list = self.request(ListModelsRequest { model: Some(self.model.clone()) }, &context)?;
         let (mut health_client, mut client) = (self.health.clone(), self.inference.clone());
         let both = futures_util::future::join(health_client.check(health), client.list_models(list));
         let (health, list) = timeout(at_most, both).await.map_err(|_| silent())?;
+        let latency = began.elapsed();
         match health.map(|health| health.into_inner().status()) {
             Ok(ServingStatus::Serving) => {}
             Ok(_) => {
@@ -142,7 +144,7 @@ impl Penstock {
         let models = list.map_err(|status| relay::fault(&status))?.into_inner().models;
         let said = models.first().and_then(|model| model.capabilities).unwrap_or_default();
         *self.learnt.lock().unwrap_or_else(PoisonError::into_inner) = said;
-        Ok(())
+        Ok(latency)
     }
 }
 
@@ -189,7 +191,7 @@ impl Engine for Penstock {
         .boxed()
     }
 
-    fn check(&self, timeout: Duration) -> BoxFuture<'_, Result<(), Fault>> {
+    fn check(&self, timeout: Duration) -> BoxFuture<'_, Result<Duration, Fault>> {
         self.look(timeout).boxed()
     }
 

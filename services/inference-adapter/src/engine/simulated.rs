@@ -210,8 +210,8 @@ impl Engine for Simulated {
         std::future::ready(Err(Error::NotOffered("this engine judges nothing"))).boxed()
     }
 
-    fn check(&self, _timeout: Duration) -> BoxFuture<'_, Result<(), Fault>> {
-        std::future::ready(Ok(())).boxed()
+    fn check(&self, _timeout: Duration) -> BoxFuture<'_, Result<Duration, Fault>> {
+        std::future::ready(Ok(Duration::ZERO)).boxed()
     }
 }
 

@@ -22,9 +22,10 @@ use tonic::{Response, Status};
 
 use crate::{
     answer::says_something,
+    deployment::{Deployment, InFlight},
     engine::AnswerStream,
     error::Error,
-    fleet::{Deployment, Fleet, InFlight},
+    fleet::Fleet,
     metrics::EngineMetrics,
     tally::Tally,
     tokens::may_count_here,

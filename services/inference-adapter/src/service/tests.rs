@@ -1,6 +1,7 @@
 //! The service over the local channel, against engines on real sockets that do what a script says.
 
 mod faults;
+mod health;
 mod scripted;
 
 use std::sync::{

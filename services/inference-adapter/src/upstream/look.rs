@@ -4,7 +4,7 @@
 use std::{sync::PoisonError, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future::join3;
+use futures_util::future::join4;
 use penstock_proto::Reason;
 use tokio::time::Instant;
 
@@ -23,34 +23,54 @@ pub(super) struct Looked {
     listed: Learnt,
     detailed: Learnt,
     detailed_at: Option<Instant>,
+    /// The model is in memory.
+    loaded: Option<bool>,
 }
 
 impl<D: Dialect> Upstream<D> {
-    /// Looks at the engine.
+    /// Looks at the engine; says how long the main question took.
     ///
     /// # Errors
     /// It is not there, or its list shows that it does not have the model.
-    pub(super) async fn look(&self, timeout: Duration) -> Result<(), Fault> {
+    pub(super) async fn look(&self, timeout: Duration) -> Result<Duration, Fault> {
         // Side by side, and the side questions a little shorter: they must not cost the answer to the main one.
         let side = timeout.mul_f32(0.9);
-        let (check, list, detail) =
-            join3(self.get(D::CHECK, timeout), self.list(side), self.detail(side)).await;
+        let ((check, latency), list, detail, running) =
+            join4(self.main(timeout), self.list(side), self.detail(side), self.running(side)).await;
         let check = match check {
             // It answers: that a server lacks the page does not make it unable to generate (D7).
-            Err(fault) if matches!(fault.reason, Reason::EngineModelMissing | Reason::EngineRejected) => None,
+            Err(Fault { reason: Reason::EngineModelMissing | Reason::EngineRejected, .. }) => None,
+            Err(Fault { reason: Reason::NotOffered, .. }) => None,
             Err(fault) => {
-                self.looked().detailed_at = None;
+                let mut looked = self.looked();
+                (looked.detailed_at, looked.loaded) = (None, None);
+                drop(looked);
                 return Err(fault);
             }
             Ok(body) => Some(body),
         };
         let list = if D::CHECK == D::MODELS { check } else { list };
         let lacks = list.as_deref().is_some_and(|list| D::lacks(list, &self.target.model));
+        self.looked().loaded = running;
         self.learn(list.as_deref(), detail.as_deref());
         if lacks {
             return Err(Fault::new(Reason::EngineModelMissing, "the engine does not list the model"));
         }
-        Ok(())
+        Ok(latency)
+    }
+
+    /// The main question, and how long the answer took.
+    async fn main(&self, timeout: Duration) -> (Result<Bytes, Fault>, Duration) {
+        let began = Instant::now();
+        let url = url::<D>(&self.target.endpoint, D::CHECK);
+        let answer = self.http.page(url, &self.target.headers, timeout).await;
+        (answer, began.elapsed())
+    }
+
+    /// Whether the model is in memory, where the engine has a list of those.
+    async fn running(&self, timeout: Duration) -> Option<bool> {
+        let list = self.get(D::RUNNING?, timeout).await.ok()?;
+        Some(D::models(&list)?.iter().any(|one| D::is_it(one, &self.target.model)))
     }
 
     /// Asks what must be known before the first request. Without an answer requests go on without it.
@@ -92,7 +112,8 @@ impl<D: Dialect> Upstream<D> {
             looked.detailed = D::detailed(detail);
             looked.detailed_at = Some(Instant::now());
         }
-        let learnt = looked.detailed.clone().over(&looked.listed);
+        let learnt = Learnt { loaded: looked.loaded, ..Learnt::default() };
+        let learnt = learnt.over(&looked.detailed).over(&looked.listed);
         drop(looked);
         *self.target.learnt.lock().unwrap_or_else(PoisonError::into_inner) = learnt;
     }

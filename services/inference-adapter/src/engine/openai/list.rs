@@ -57,7 +57,9 @@ pub(in crate::engine) fn learnt(body: &[u8], model: &str) -> Learnt {
         audio: takes("audio"),
         ..Capabilities::default()
     };
-    Learnt { capabilities, ..Learnt::default() }
+    // llama-server, where it has several models.
+    let loaded = entry.pointer("/status/value").and_then(Value::as_str).map(|status| status == "loaded");
+    Learnt { capabilities, loaded, ..Learnt::default() }
 }
 
 #[cfg(test)]
@@ -74,6 +76,9 @@ mod tests {
         let said = learnt(two, "b").capabilities;
         assert_eq!((said.context_tokens, said.vision, said.audio), (Some(2), Some(true), Some(false)));
         assert_eq!(learnt(two, "c"), Learnt::default());
+        let several =
+            br#"{"data":[{"id":"a","status":{"value":"loaded"}},{"id":"b","status":{"value":"unloaded"}}]}"#;
+        assert_eq!((learnt(several, "a").loaded, learnt(several, "b").loaded), (Some(true), Some(false)));
         let trained = br#"{"data":[{"id":"/m.gguf","owned_by":"llamacpp","meta":{"n_ctx_train":131072}}]}"#;
         assert_eq!(learnt(trained, "anything").capabilities.context_tokens, Some(131_072));
         assert!(!lacks(trained, "anything"), "it answers whatever the name");

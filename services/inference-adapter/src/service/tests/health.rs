@@ -1,0 +1,50 @@
+//! How deployments are looked after, as time goes by.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn generations(adapter: &Adapter, outcome: &str) -> u32 {
+    let metrics = adapter.chassis.metrics.encode().unwrap();
+    let name = format!("penstock_generation_probes_total{{outcome=\"{outcome}\"}} ");
+    metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_generation_comes_once_in_its_interval_and_never_where_callers_come() {
+    let text = "[inference_adapter.generation_probe]\nenabled = true\ntokens_per_day = 1000000\n\
+         [[deployments]]\nid = 'd'\nengine = 'simulated'\n[[deployments]]\nid = 'e'\nengine = 'simulated'\n\
+         generation_probe = false";
+    let adapter = adapter(Chassis::default(), Some(text), &[]).await;
+    sleep(61 * MINUTE).await;
+    let alone = generations(&adapter, "ok");
+    assert!((12..=13).contains(&alone), "{alone} in an hour, one in five minutes");
+    for _ in 0..60 {
+        let (_, outcome) = adapter.ask(request(true)).await;
+        outcome.unwrap();
+        sleep(MINUTE).await;
+    }
+    assert_eq!(generations(&adapter, "ok"), alone, "callers show the same");
+    sleep(10 * MINUTE).await;
+    assert!(generations(&adapter, "ok") > alone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_says_when_it_last_worked_by_what_its_callers_had() {
+    let text = "[[deployments]]\nid = 'd'\nengine = 'simulated'";
+    let adapter = adapter(Chassis::default(), Some(text), &[]).await;
+    sleep(MINUTE).await;
+    let last = async || {
+        let list = adapter.deployments.clone().list(ListRequest {}).await.unwrap().into_inner();
+        list.deployments[0].last_success_at.unwrap()
+    };
+    let before = last().await;
+    let (_, outcome) = adapter.ask(request(true)).await;
+    outcome.unwrap();
+    let after = last().await;
+    assert!((after.seconds, after.nanos) > (before.seconds, before.nanos), "{before:?} {after:?}");
+}

@@ -1,0 +1,60 @@
+//! Looking after deployments in the background: each on its own time, which follows from what is known of it, and
+//! not too many at once. Free: nothing is generated or loaded.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use penstock_chassis::Tasks;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::{deployment::Deployment, fleet::Fleet, upstream::silent};
+
+/// Checks that run at once: an engine with hundreds of models is not to be flooded.
+pub(crate) const CHECKS_AT_ONCE: usize = 64;
+
+/// Looks after every deployment that is configured, until the process stops.
+pub(crate) fn start(fleet: &Fleet, tasks: &Tasks) {
+    let room = Arc::new(Semaphore::new(CHECKS_AT_ONCE));
+    for deployment in fleet.table().all().iter().filter(|one| !one.discovered) {
+        let looking = look_after(Arc::clone(deployment), fleet.clone(), Arc::clone(&room));
+        let stopping = tasks.stopping();
+        tasks.spawn("deployment check", async move {
+            stopping.run_until_cancelled(looking).await;
+        });
+    }
+}
+
+/// Checks the deployment whenever a check is due, and no request has shown the same.
+async fn look_after(deployment: Arc<Deployment>, fleet: Fleet, room: Arc<Semaphore>) {
+    loop {
+        if let Some(due) = deployment.due() {
+            // Woken: a request has failed, and it may be due sooner.
+            let woken = timeout_at(due, deployment.wake.notified()).await.is_ok();
+            if woken && Instant::now() < due {
+                continue;
+            }
+        }
+        if deployment.spare() {
+            continue;
+        }
+        let Ok(_place) = room.acquire().await else { return };
+        check(Arc::clone(&deployment), &fleet, deployment.check_timeout).await;
+    }
+}
+
+/// Checks one deployment now.
+pub(crate) async fn check(deployment: Arc<Deployment>, fleet: &Fleet, at_most: Duration) {
+    let began = Instant::now();
+    let found = timeout(at_most, deployment.engine.check(at_most)).await.unwrap_or_else(|_| Err(silent()));
+    let latency = found.as_ref().map_or_else(|_| began.elapsed(), |latency| *latency);
+    deployment.looked.fetch_or(found.is_ok(), Ordering::Relaxed);
+    if !deployment.discovered {
+        deployment.is_loaded(deployment.engine.loaded());
+    }
+    fleet.checked(&deployment, &found.map(drop), latency);
+}
