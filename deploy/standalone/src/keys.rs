@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
 use penstock_chassis::config::Environment;
 use penstock_proto::{
@@ -20,20 +20,12 @@ use penstock_proto::{
         AllowedModels, CreateRequest, GetRequest, Key, KeyLimits, ListRequest, RevokeRequest, RotateRequest,
         UpdateRequest, keys_client::KeysClient,
     },
-    metadata::AUTHORIZATION,
     ratelimit::v1::Limit,
 };
-use secrecy::{ExposeSecret as _, SecretString};
-use tonic::{
-    Request, Status,
-    metadata::{Ascii, MetadataValue},
-    transport::{Channel, Endpoint},
-};
+use tonic::{Request, Status, transport::Channel};
 
-/// Variable that holds the admin key.
-const ADMIN_KEY: &str = "PENSTOCK_ADMIN_KEY";
-/// How long a connection may take: longer, and the address is wrong.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::caller::{self, ADMIN_KEY, Bearer, DEFAULT_ADDRESS};
+
 /// How long a call may take: a change waits for others and for the disk, but never this long.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer: a list of as many keys as a store can hold, each with a few labels.
@@ -43,7 +35,7 @@ const ANSWER_MAX_BYTES: usize = 128 << 20;
 #[derive(Args, Debug)]
 pub(crate) struct Keys {
     /// Address of Penstock.
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:4000")]
+    #[arg(long, global = true, value_name = "URL", default_value = DEFAULT_ADDRESS)]
     addr: String,
     /// File that holds the admin key; without it, the environment variable PENSTOCK_ADMIN_KEY is used.
     #[arg(long, global = true, value_name = "FILE")]
@@ -148,7 +140,7 @@ impl Keys {
     }
 
     async fn answer(self, environment: &Environment, now: SystemTime) -> anyhow::Result<String> {
-        let bearer = bearer(&self.admin_key(environment)?)?;
+        let bearer = self.bearer(environment)?;
         let mut session = Session { client: self.connect().await?, bearer };
         let print = output::Style { json: self.json, now };
         match self.command {
@@ -171,25 +163,16 @@ impl Keys {
         }
     }
 
-    fn admin_key(&self, environment: &Environment) -> anyhow::Result<SecretString> {
-        let text = match &self.admin_key_file {
-            Some(file) => std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read the admin key from {}", file.display()))?,
-            None => environment.get(ADMIN_KEY).unwrap_or_default().to_owned(),
-        };
-        if text.trim().is_empty() {
-            bail!("no admin key: set {ADMIN_KEY}, or name a file that holds it by --admin-key-file");
-        }
-        Ok(SecretString::from(text.trim()))
+    fn bearer(&self, environment: &Environment) -> anyhow::Result<Bearer> {
+        let key = caller::key(self.admin_key_file.as_deref(), environment, &[ADMIN_KEY])?;
+        let missing =
+            || format!("no admin key: set {ADMIN_KEY}, or name a file that holds it by --admin-key-file");
+        Bearer::new(&key.with_context(missing)?)
     }
 
     async fn connect(&self) -> anyhow::Result<KeysClient<Channel>> {
-        let endpoint = Endpoint::from_shared(self.addr.clone()).ok();
-        let endpoint = endpoint
-            .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"))
-            .with_context(|| format!("{} is not an address such as http://127.0.0.1:4000", self.addr))?;
-        let connected = endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(CALL_TIMEOUT).connect().await;
-        let channel = connected.with_context(|| format!("cannot reach Penstock at {}", self.addr))?;
+        let endpoint = caller::endpoint(&self.addr)?.timeout(CALL_TIMEOUT);
+        let channel = caller::connect(&endpoint).await?;
         Ok(KeysClient::new(channel).max_decoding_message_size(ANSWER_MAX_BYTES))
     }
 }
@@ -227,14 +210,14 @@ impl Update {
 /// The calls, each with the admin key, each error in words.
 struct Session {
     client: KeysClient<Channel>,
-    bearer: MetadataValue<Ascii>,
+    bearer: Bearer,
 }
 
 impl Session {
     fn call<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(CALL_TIMEOUT);
-        request.metadata_mut().insert(AUTHORIZATION, self.bearer.clone());
+        self.bearer.sign(&mut request);
         request
     }
 
@@ -269,15 +252,6 @@ impl Session {
         let request = self.call(RevokeRequest { key_id });
         there(self.client.revoke(request).await.map_err(|status| in_words(&status))?.into_inner().key)
     }
-}
-
-fn bearer(key: &SecretString) -> anyhow::Result<MetadataValue<Ascii>> {
-    let text = SecretString::from(format!("Bearer {}", key.expose_secret()));
-    // The error's own text is left out: it may quote what it refuses.
-    let mut value = MetadataValue::try_from(text.expose_secret().as_bytes())
-        .map_err(|_| anyhow!("the admin key holds characters that no key has"))?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 fn there(key: Option<Key>) -> anyhow::Result<Key> {

@@ -2,9 +2,11 @@
 //! that go with them. Without a command it is `up`.
 
 mod banner;
+mod caller;
 mod keys;
 mod probe;
 mod settings;
+mod status;
 mod topology;
 
 use std::{
@@ -53,6 +55,8 @@ enum Command {
     },
     /// Manage API keys of a running Penstock
     Keys(keys::Keys),
+    /// Show how a running Penstock is: its services, their stores, engines and models
+    Status(status::Status),
     /// Ask a gRPC server for its health; flags and exit codes are those of `grpc_health_probe`
     #[command(disable_help_flag = true)]
     Probe {
@@ -99,6 +103,7 @@ async fn run(command: Command) -> ExitCode {
             };
         }
         Command::Keys(keys) => keys.run().await,
+        Command::Status(status) => return ExitCode::from(status.run().await),
         Command::Probe { arguments } => {
             return u8::try_from(probe::run(arguments).await).map_or(ExitCode::FAILURE, ExitCode::from);
         }

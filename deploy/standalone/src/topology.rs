@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use penstock_chassis::{Channel, Chassis, Process, ServerConfig, server, with_reflection};
-use tokio::net::TcpListener;
+use penstock_chassis::{Channel, Chassis, Opening, Process, ServerConfig, server, with_reflection};
 use tonic::service::Routes;
 
 use crate::{banner, settings::Settings};
@@ -36,6 +35,10 @@ pub(crate) enum Service {
 }
 
 impl Service {
+    /// Every service.
+    const ALL: [Self; 6] =
+        [Self::Facade, Self::Router, Self::Auth, Self::RateLimiter, Self::Cache, Self::InferenceAdapter];
+
     /// Its section of the configuration.
     pub(crate) const fn section(self) -> &'static str {
         match self {
@@ -82,6 +85,15 @@ impl Service {
             Service::InferenceAdapter => &[INFERENCE, "penstock.adapter.v1.Deployments"],
         }
     }
+
+    /// The faces of health that it shows while it starts.
+    const fn early(self) -> &'static [&'static str] {
+        match self {
+            // Its port is open to everybody: what a report tells them is for the facade to say, once it can.
+            Service::Facade => &[HEALTH],
+            _ => &[HEALTH, STATUS],
+        }
+    }
 }
 
 /// Runs everything in this process.
@@ -93,6 +105,8 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
     let listener = server::listen(listen.listen, "facade.listen").await?;
     let process = Process::new(chassis.clone(), settings.shutdown);
     process.serve_metrics(listen.metrics_listen).await?;
+    Service::ALL.iter().for_each(|service| name(*service, &chassis));
+    let opening = process.open(listener, Service::Facade.early());
 
     let of_auth = chassis.beside(Service::Auth.title());
     let admin_key_is_set = settings.auth.1.admin_key.is_some();
@@ -116,10 +130,7 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
     let routes = penstock_router::start(settings.router.1, &channels, &of_router);
     let router = in_process(Service::Router, routes, &of_router);
 
-    for service in [Service::Auth, Service::RateLimiter, Service::Cache, Service::InferenceAdapter] {
-        service.serves().iter().for_each(|name| chassis.health.serves(*name));
-    }
-    serve_facade(&process, listener, facade, router, vec![(KEYS, auth)], &chassis)?;
+    serve_facade(opening, facade, router, vec![(KEYS, auth)], &chassis)?;
     banner::print_models(&listen, started.first_key.as_ref(), admin_key_is_set, &models)?;
     finish(process, telemetry).await
 }
@@ -132,13 +143,13 @@ pub(crate) async fn serve(service: Service, settings: Settings) -> anyhow::Resul
     match service {
         Service::Facade => {
             let (listen, config) = settings.facade;
-            let listener = listen_for(service, &listen, &process).await?;
+            let opening = open(service, &listen, &process, &chassis).await?;
             let router = Channel::remote(&settings.facade_router, &chassis)?;
-            serve_facade(&process, listener, config, router, Vec::new(), &chassis)?;
+            serve_facade(opening, config, router, Vec::new(), &chassis)?;
         }
         Service::Router => {
             let (listen, config) = settings.router;
-            let listener = listen_for(service, &listen, &process).await?;
+            let opening = open(service, &listen, &process, &chassis).await?;
             let channels = penstock_router::Channels {
                 auth: Channel::remote(&config.endpoints.auth, &chassis)?,
                 rate_limiter: Channel::remote(&config.endpoints.rate_limiter, &chassis)?,
@@ -146,32 +157,32 @@ pub(crate) async fn serve(service: Service, settings: Settings) -> anyhow::Resul
                 inference_adapter: Channel::remote(&config.endpoints.inference_adapter, &chassis)?,
             };
             let routes = penstock_router::start(config, &channels, &chassis);
-            serve_grpc(&process, service, listener, routes, &chassis)?;
+            serve_grpc(opening, service, routes, &chassis)?;
         }
         Service::Auth => {
             let (listen, config) = settings.auth;
-            let listener = listen_for(service, &listen, &process).await?;
+            let opening = open(service, &listen, &process, &chassis).await?;
             let started = penstock_auth::start(config, &chassis).await?;
-            serve_grpc(&process, service, listener, started.routes, &chassis)?;
+            serve_grpc(opening, service, started.routes, &chassis)?;
             banner::print_key(started.first_key.as_ref())?;
         }
         Service::RateLimiter => {
             let (listen, config) = settings.rate_limiter;
-            let listener = listen_for(service, &listen, &process).await?;
+            let opening = open(service, &listen, &process, &chassis).await?;
             let routes = penstock_rate_limiter::start(config, &chassis);
-            serve_grpc(&process, service, listener, routes, &chassis)?;
+            serve_grpc(opening, service, routes, &chassis)?;
         }
         Service::Cache => {
             let (listen, config) = settings.cache;
-            let listener = listen_for(service, &listen, &process).await?;
+            let opening = open(service, &listen, &process, &chassis).await?;
             let routes = penstock_cache::start(config, &chassis).await?;
-            serve_grpc(&process, service, listener, routes, &chassis)?;
+            serve_grpc(opening, service, routes, &chassis)?;
         }
         Service::InferenceAdapter => {
             let (listen, config) = settings.inference_adapter;
-            let listener = listen_for(service, &listen, &process).await?;
+            let opening = open(service, &listen, &process, &chassis).await?;
             let routes = penstock_inference_adapter::start(config, &chassis).await?;
-            serve_grpc(&process, service, listener, routes, &chassis)?;
+            serve_grpc(opening, service, routes, &chassis)?;
         }
     }
     finish(process, telemetry).await
@@ -183,42 +194,43 @@ async fn finish(process: Process, telemetry: penstock_chassis::Telemetry) -> any
     Ok(())
 }
 
-async fn listen_for(
+/// Opens a service's port: how it is can be asked from now on, whatever its parts still need.
+async fn open(
     service: Service,
     config: &ServerConfig,
     process: &Process,
-) -> anyhow::Result<TcpListener> {
+    chassis: &Chassis,
+) -> anyhow::Result<Opening> {
     let listener = server::listen(config.listen, "listen").await?;
     process.serve_metrics(config.metrics_listen).await?;
+    name(service, chassis);
+    let opening = process.open(listener, service.early());
     tracing::info!(service = service.name(), address = %config.listen, "listening");
-    Ok(listener)
+    Ok(opening)
+}
+
+/// Names what the service serves, for health.
+fn name(service: Service, chassis: &Chassis) {
+    service.serves().iter().for_each(|name| chassis.health.serves(*name));
 }
 
 /// A service in this process, as the others see it.
 fn in_process(service: Service, routes: Routes, chassis: &Chassis) -> Channel {
-    service.serves().iter().for_each(|name| chassis.health.serves(*name));
+    name(service, chassis);
     chassis.health.started();
     Channel::local(chassis.health.add_to(routes), chassis)
 }
 
-fn serve_grpc(
-    process: &Process,
-    service: Service,
-    listener: TcpListener,
-    routes: Routes,
-    chassis: &Chassis,
-) -> anyhow::Result<()> {
-    service.serves().iter().for_each(|name| chassis.health.serves(*name));
+fn serve_grpc(opening: Opening, service: Service, routes: Routes, chassis: &Chassis) -> anyhow::Result<()> {
     let listed: Vec<_> = service.serves().iter().copied().chain([HEALTH, STATUS]).collect();
     let routes = with_reflection(chassis.health.add_to(routes), &listed)?;
-    process.serve(listener, server::grpc(routes, chassis));
+    opening.serve(server::grpc(routes, chassis));
     Ok(())
 }
 
 /// Serves the facade. Its port takes gRPC as well: what the router serves goes there, `others` where they say.
 fn serve_facade(
-    process: &Process,
-    listener: TcpListener,
+    opening: Opening,
     config: penstock_facade::Config,
     router: Channel,
     others: Vec<(&'static str, Channel)>,
@@ -232,6 +244,6 @@ fn serve_facade(
     let mut passed = others;
     passed.extend([INFERENCE, STORED].map(|name| (name, router.clone())));
     passed.extend(REFLECTION.map(|name| (name, reflection.clone())));
-    process.serve(listener, penstock_facade::start(config, router, passed, chassis));
+    opening.serve(penstock_facade::start(config, router, passed, chassis));
     Ok(())
 }

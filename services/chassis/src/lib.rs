@@ -7,6 +7,7 @@ mod busy;
 mod channel;
 pub mod config;
 mod context;
+mod early;
 mod health;
 mod limits;
 mod metrics;
@@ -20,6 +21,7 @@ mod telemetry;
 pub use arrival::arriving;
 pub use channel::{Channel, InvalidEndpoint};
 pub use context::CallContext;
+pub use early::Opening;
 pub use health::{
     Check, CheckConfig, Component, Evidence, Health, HealthConfig, Judge, MODEL_PREFIX, Outcome, Watch,
 };

@@ -14,7 +14,13 @@ use tokio::{
 };
 use tower::{BoxError, Service, service_fn};
 
-use crate::{Chassis, Metrics, config::Document, server, server::ListenError, server::Servers};
+use crate::{
+    Chassis, Metrics, Opening,
+    config::Document,
+    early::Early,
+    server,
+    server::{ListenError, Servers},
+};
 
 /// OpenMetrics text, as Prometheus asks for it.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -68,6 +74,14 @@ impl Process {
         B::Error: Into<BoxError>,
     {
         self.servers.serve(listener, service);
+    }
+
+    /// Serves health on `listener` from now on, by these of its gRPC services, and what the opening is told to serve
+    /// as soon as it is told: a start that takes its time is no failure, and can be seen.
+    pub fn open(&self, listener: TcpListener, faces: &'static [&'static str]) -> Opening {
+        let (early, opening) = Early::new(faces, &self.chassis);
+        self.serve(listener, early);
+        opening
     }
 
     /// Serves `/metrics` on an address of its own.

@@ -22,7 +22,7 @@ both! {
             // As Kubernetes manifests write it, and as people write it.
             assert_eq!(probe(&[&format!("-addr={address}")]).await, 0);
             assert_eq!(probe(&["--addr", &address, "-connect-timeout", "5s", "-rpc-timeout=5s"]).await, 0);
-            for name in service.grpc_names() {
+            for name in service.grpc_names().iter().chain(&["liveness", "readiness", "startup"]) {
                 assert_eq!(probe(&["-addr", &address, "-service", name]).await, 0, "{name}");
             }
             assert_eq!(probe(&["-addr", &address, "-service", "nobody"]).await, 3);

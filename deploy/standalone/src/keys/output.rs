@@ -6,11 +6,9 @@ use penstock_proto::{
     auth::v1::{Key, Principal},
     ratelimit::v1::{Limit, Unit},
 };
-use prost_types::Timestamp;
 use serde_json::{Value, json};
 
-/// 9999-12-31T23:59:59Z, the last moment that RFC 3339 can write.
-const LAST_MOMENT: Duration = Duration::from_secs(253_402_300_799);
+use crate::caller::moment;
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -160,24 +158,14 @@ fn period(limit: &Limit) -> String {
     humantime::format_duration(span).to_string()
 }
 
-/// RFC 3339; `None` for no moment.
-fn moment(stamp: Option<Timestamp>) -> Option<String> {
-    let moment = SystemTime::try_from(stamp?).ok()?;
-    // Beyond it the formatter panics; no key of ours has such a moment.
-    let writable = moment.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|since| since <= LAST_MOMENT);
-    Some(if writable {
-        humantime::format_rfc3339_seconds(moment).to_string()
-    } else {
-        "out of range".to_owned()
-    })
-}
-
 fn lines(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
 #[cfg(test)]
 mod tests {
+    use prost_types::Timestamp;
+
     use super::*;
 
     fn key(name: &str) -> Key {

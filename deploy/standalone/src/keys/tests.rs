@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Parser;
 use penstock_auth::Config;
 use penstock_chassis::Chassis;
+use secrecy::SecretString;
 use serde_json::Value;
 use tokio_stream::wrappers::TcpListenerStream;
 
