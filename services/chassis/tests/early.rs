@@ -37,7 +37,8 @@ async fn health_is_answered_at_once_and_calls_wait_but_not_without_bound() {
         assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     }
     let mut health = HealthClient::new(channel);
-    for (service, expected) in [("startup", ServingStatus::NotServing), ("liveness", ServingStatus::Serving)] {
+    for (service, expected) in [("startup", ServingStatus::NotServing), ("liveness", ServingStatus::Serving)]
+    {
         let request = HealthCheckRequest { service: service.into() };
         let answer = health.check(CallContext::background(LONG).request(request)).await.unwrap();
         assert_eq!(answer.into_inner().status(), expected, "{service}");

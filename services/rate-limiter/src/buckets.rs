@@ -106,7 +106,7 @@ impl Buckets {
     pub(crate) fn probe(&mut self, now: Instant) -> bool {
         let spec = Spec::new(1, PROBE_PERIOD, None);
         let mut bucket = Bucket::full(spec, now);
-        bucket.take(1, 0, now);
+        bucket.take(1, spec, 0, now);
         let key = Arc::new(Key::Probe);
         self.map.insert(Arc::clone(&key), bucket);
         let taken = spec.fit(self.used(&key, now), 1) != Fit::Now;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use penstock_proto::status::v1::{GetRequest, Report, status_client::StatusClient};
 use serde_json::Value;
+use tokio::net::TcpStream;
 use tonic::transport::Channel;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -30,10 +31,12 @@ impl Faces {
     /// Looks at every face of `mesh`; at the router's only if it is there.
     pub async fn look(mesh: &Mesh, silent_router: bool) -> Faces {
         let router = match has_router(mesh) && !silent_router {
-            true => Some(process(mesh, Service::Router).await),
+            // It may not listen yet.
+            true if TcpStream::connect(mesh.address(Service::Router)).await.is_err() => None,
+            true => process(mesh, Service::Router).await,
             false => None,
         };
-        let facade = process(mesh, Service::Facade).await;
+        let facade = process(mesh, Service::Facade).await.expect("the facade's report");
         let (mut http, mut anonymous) = (BTreeMap::new(), BTreeMap::new());
         for path in PATHS {
             for (client, faces) in [(mesh.client(), &mut http), (mesh.anonymous(), &mut anonymous)] {
@@ -46,11 +49,12 @@ impl Faces {
     }
 }
 
-async fn process(mesh: &Mesh, service: Service) -> Process {
+/// `None`: it listens, and has nothing but `grpc.health.v1` to say while its parts are put in place.
+async fn process(mesh: &Mesh, service: Service) -> Option<Process> {
     let channel = channel(mesh.address(service)).await;
     let get = keyed(mesh.key(), GetRequest {});
     let answer = within("Status.Get", StatusClient::new(channel.clone()).get(get)).await;
-    let report = answer.expect("a report").into_inner().report.unwrap_or_default();
+    let report = answer.ok()?.into_inner().report.unwrap_or_default();
     let mut serving = BTreeMap::new();
     let models = report.components.iter().map(|one| one.name.as_str()).filter(|n| n.starts_with("model/"));
     // The facade says nothing of models to callers that it does not know.
@@ -59,7 +63,7 @@ async fn process(mesh: &Mesh, service: Service) -> Process {
         serving.insert(name.to_owned(), check(&channel, name).await);
     }
     let metrics = gauges(mesh.metrics_address(service)).await;
-    gauged(report, serving, &metrics)
+    Some(gauged(report, serving, &metrics))
 }
 
 async fn check(channel: &Channel, name: &str) -> ServingStatus {

@@ -106,6 +106,12 @@ impl Imposture {
         Imposture { server, address }
     }
 
+    /// Leaves the port to somebody else.
+    pub async fn leave(mut self) {
+        self.server.abort();
+        (&mut self.server).await.ok();
+    }
+
     /// Where it is.
     pub fn address(&self) -> SocketAddr {
         self.address

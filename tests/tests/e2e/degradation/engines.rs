@@ -49,7 +49,7 @@ async fn one_is(impostor: Impostor) {
     one_is_lost("first").show(&mesh, "an engine is not one").await;
     others_answer(&mesh).await;
     let address = impostor.address();
-    drop(impostor);
+    impostor.leave().await;
     let _back = Engine::start_at(address).await;
     recovered(&mesh, "it is an engine now").await;
 }

@@ -17,7 +17,7 @@ async fn instead_of_auth(impostor: Impostor) {
     let answer = stranger.with_header("x-request-timeout", "5s").chat(&chat("test-model")).await;
     assert!([503, 504].contains(&answer.status), "{answer:?}");
     assert_eq!(engine.calls().len(), calls);
-    drop(imposture);
+    imposture.leave().await;
     mesh.restart(Service::Auth);
     recovered(&mesh, "auth is itself again").await;
 }
@@ -45,7 +45,7 @@ async fn a_web_server_instead_of_the_cache_costs_nothing_but_hits() {
     let imposture = Imposture::start(mesh.address(Service::Cache), Impostor::Web).await;
     Expected::mesh(State::Degraded).and("cache", State::Down).show(&mesh, "the cache is an impostor").await;
     assert_eq!(ask(&mesh, "test-model").await.status, 200);
-    drop(imposture);
+    imposture.leave().await;
     mesh.restart(Service::Cache);
     recovered(&mesh, "the cache is itself again").await;
 }
