@@ -8,6 +8,7 @@ use std::{
 };
 
 use penstock_tests::{Engine, Script, Step};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Deltas of a paced stream, one each 20 ms.
 const PACED_CHUNKS: usize = 100;
@@ -39,6 +40,14 @@ impl Engines {
         let mut address = || lines.next().unwrap().unwrap().parse().unwrap();
         let (short, paced, burst, long) = (address(), address(), address(), address());
         Engines { process, short, paced, burst, long }
+    }
+}
+
+impl Engines {
+    /// They take connections and say nothing any more.
+    pub(crate) fn freeze(&self) {
+        let pid = Pid::from_raw(self.process.id().cast_signed()).unwrap();
+        kill_process(pid, Signal::STOP).expect("the engines run");
     }
 }
 

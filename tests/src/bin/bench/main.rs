@@ -14,6 +14,7 @@
 mod engines;
 mod load;
 mod measure;
+mod probes;
 
 use std::{
     process::exit,
@@ -49,9 +50,10 @@ async fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["engine"] => engines::serve().await,
         [] => run(Size { starts: 10, requests: 20_000, streams: 50, rounds: 4 }).await,
+        ["probes"] => probes().await,
         ["--quick"] => run(Size { starts: 10, requests: 3_000, streams: 50, rounds: 1 }).await,
         _ => {
-            println!("usage: bench [--quick]");
+            println!("usage: bench [--quick | probes]");
             exit(2);
         }
     }
@@ -66,12 +68,19 @@ async fn run(size: Size) {
     for topology in [Topology::Standalone, Topology::Mesh] {
         broken.extend(one(topology, &engines, &direct, size).await);
     }
+    probes().await;
     for promise in &broken {
         println!("BROKEN: {promise}");
     }
     // An exit drops nothing.
     drop(engines);
     exit(i32::from(!broken.is_empty()));
+}
+
+async fn probes() {
+    for topology in [Topology::Standalone, Topology::Mesh] {
+        probes::run(topology).await;
+    }
 }
 
 /// The same loads without a gateway.
