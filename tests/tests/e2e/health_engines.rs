@@ -284,13 +284,18 @@ both! {
             }).await;
         };
         // While a caller has it, there is no other generation.
-        engine.always(Script::gated(["a"]));
+        engine.answering(|body| match body["stream"] == json!(true) {
+            true => Script::gated(["a", "b"]),
+            false => Script::default(),
+        });
+        engine.open(1);
         let mut events = mesh.client().stream(&chat("test-model")).await;
+        assert_eq!(events.next_text().await, "a");
         left_out(1).await;
         let calls = engine.calls().len();
         left_out(4).await;
         assert_eq!(engine.calls().len(), calls);
-        engine.open(100);
-        assert_eq!(events.next_text().await, "a");
+        engine.open(2);
+        assert_eq!(events.next_text().await, "b");
     }
 }
