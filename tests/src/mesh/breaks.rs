@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::Arc,
+    time::Instant,
 };
 
 use rustix::process::Signal;
@@ -17,11 +18,21 @@ use tokio::{
 };
 
 use super::{Mesh, Service};
+use crate::bounded::LONG;
 
 impl Mesh {
     /// Freezes a service: connections stay and are taken, and nobody answers (E2).
     pub fn freeze(&mut self, service: Service) {
-        self.process(service).signal(Signal::STOP);
+        let process = self.process(service);
+        process.signal(Signal::STOP);
+        // It takes a moment until every thread has stopped.
+        let status = format!("/proc/{}/status", process.pid());
+        let stopped = || fs::read_to_string(&status).is_ok_and(|status| status.contains("State:\tT"));
+        let since = Instant::now();
+        while !stopped() {
+            assert!(since.elapsed() < LONG, "{} does not stop", service.name());
+            std::thread::yield_now();
+        }
     }
 
     /// Lets a frozen service go on.

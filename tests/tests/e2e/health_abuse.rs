@@ -25,12 +25,17 @@ fn named(service: impl Into<String>) -> HealthCheckRequest {
 /// Health and requests go on as if nothing had been.
 async fn goes_on(mesh: &Mesh) {
     for service in [Service::Facade, Service::Router] {
-        for name in ["", "liveness", "readiness"] {
-            assert!(is_serving(mesh.address(service), name).await, "{name:?} of {}", service.name());
+        assert!(is_serving(mesh.address(service), "liveness").await, "{}", service.name());
+        // A machine that had no time for its checks may take a moment to see that all is well.
+        for name in ["", "readiness"] {
+            until(&format!("{name:?} of {}", service.name()), async || {
+                is_serving(mesh.address(service), name).await.then_some(())
+            })
+            .await;
         }
     }
     for path in ["/health", "/health/live", "/health/ready", "/health/status"] {
-        assert_eq!(mesh.anonymous().get(path).await.status, 200, "{path}");
+        until(path, async || (mesh.anonymous().get(path).await.status == 200).then_some(())).await;
     }
     assert_eq!(mesh.client().chat(&chat("test-model")).await.status, 200);
 }
@@ -72,8 +77,7 @@ type Watch = Streaming<HealthCheckResponse>;
 async fn watch(channel: Channel, name: &str) -> Result<Watch, Status> {
     let mut health = HealthClient::new(channel);
     let mut watch = within("Health.Watch", health.watch(named(name))).await?.into_inner();
-    let first = within("the first status", watch.message()).await?.expect("it speaks at once");
-    assert_eq!(first.status(), ServingStatus::Serving);
+    within("the first status", watch.message()).await?.expect("it speaks at once");
     Ok(watch)
 }
 

@@ -119,7 +119,7 @@ both! {
         let (known, watch, signal) = (known.to_string(), watch.to_string(), watching.display().to_string());
         let environment =
             [("ADDRESSES", addresses.as_str()), ("NAMES", &known), ("WATCH", &watch), ("WATCHING", &signal)];
-        let script = clients::start("python/grpc_health.py", &mesh, &environment);
+        let script = clients::start("python/health_grpc.py", &mesh, &environment);
         let script = clients::began(script, &watching).await;
         let mut back = None;
         if is_mesh {
