@@ -53,12 +53,15 @@ pub(super) enum Sight {
     Key(Arc<Models>),
 }
 
+/// Keys by their hashes: what they may use, and until when that counts.
+type Remembered = HashMap<[u8; 32], (Instant, Arc<Models>)>;
+
 /// Says who may see what. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Access {
     config: Arc<HealthConfig>,
     router: InferenceClient<Channel>,
-    remembered: Arc<Mutex<HashMap<[u8; 32], (Instant, Arc<Models>)>>>,
+    remembered: Arc<Mutex<Remembered>>,
 }
 
 impl Access {

@@ -36,7 +36,7 @@ fn part(name: &str, kind: Kind, state: State, part_of: &str) -> Report {
         part_of: part_of.into(),
         latency: Some(prost_types::Duration { seconds: 0, nanos: 400_000 }),
         checked_at: Some(prost_types::Timestamp { seconds: 1_767_225_600, nanos: 123_456_789 }),
-        last_success_at: (state != State::Down).then(|| prost_types::Timestamp { seconds: 1, nanos: 0 }),
+        last_success_at: (state != State::Down).then_some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
         ..Report::default()
     }
 }

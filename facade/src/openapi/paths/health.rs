@@ -97,15 +97,11 @@ fn status() -> Value {
 
 fn models() -> Value {
     let about = format!("Penstock's own path: LiteLLM has none. {MORE}");
-    let measured = |mut value: Value| {
-        value["latency_ms"] = json!(1.2);
-        value["last_check"] = json!(AT);
-        value["error"] = json!(null);
-        value
-    };
-    let deployment = measured(json!({"id": "simulated", "status": "UP"}));
-    let model = json!({"name": MODEL, "status": "UP", "deployments": [deployment], "fallbacks": []});
-    let example = json!({"status": "UP", "models": [measured(model)],
+    let deployment =
+        json!({"id": "simulated", "status": "UP", "latency_ms": 1.2, "last_check": AT, "error": null});
+    let model = json!({"name": MODEL, "status": "UP", "latency_ms": 1.2, "last_check": AT, "error": null,
+        "deployments": [deployment], "fallbacks": []});
+    let example = json!({"status": "UP", "models": [model],
         "counts": {"up": 1, "degraded": 0, "down": 0, "unknown": 0}});
     Operation::new("getModelHealth", "Health", "How is each model?", &about)
         .keyed()
