@@ -45,6 +45,12 @@ async fn mesh(data_dir: &Path, admin_key: Option<&str>) -> Mesh {
 }
 
 impl Mesh {
+    async fn is_up(&self) {
+        while self.chassis.health.report().state() != State::Up {
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn ask(&self, credential: &str) -> Result<AuthenticateResponse, Status> {
         let request = AuthenticateRequest { credential: credential.to_owned() };
         Ok(self.auth.clone().authenticate(request).await?.into_inner())
@@ -94,6 +100,9 @@ async fn the_first_key_works_and_outlives_a_restart() {
     let made = first.keys.clone().create(by(&key, named("a"))).await.unwrap().into_inner();
     let id = made.key.unwrap().principal.unwrap().key_id;
     first.keys.clone().revoke(by(&key, RevokeRequest { key_id: id })).await.unwrap();
+    // The check of the store has it open, too, until the tasks have stopped; a probe that runs is waited for.
+    first.is_up().await;
+    first.chassis.tasks.stop(Duration::from_secs(5)).await;
     drop(first);
 
     let second = mesh(directory.path(), None).await;
@@ -307,6 +316,7 @@ async fn the_last_admin_key_stays() {
 async fn the_store_is_a_required_component() {
     let directory = tempfile::tempdir().unwrap();
     let mesh = mesh(directory.path(), Some(ADMIN_KEY)).await;
+    mesh.is_up().await;
     let report = mesh.chassis.health.report();
     let store = report.components.iter().find(|component| component.name == "auth/store").unwrap();
     assert!(store.required);

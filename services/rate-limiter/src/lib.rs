@@ -57,19 +57,18 @@ pub fn start(config: Config, chassis: &Chassis) -> Routes {
 /// A probe of the buckets. Where some had to make room lately, limits are not kept: that must be seen.
 fn probe(limiter: &Arc<Limiter>) -> impl Fn() -> Outcome + Send + Sync + 'static {
     let limiter = Arc::clone(limiter);
-    let seen: Mutex<(u64, Option<Instant>)> = Mutex::default();
+    let seen: Mutex<(u64, Option<tokio::time::Instant>)> = Mutex::default();
     move || {
-        let now = Instant::now();
-        if !limiter.probe(now) {
+        if !limiter.probe(Instant::now()) {
             return Outcome::Down("what is taken from a bucket is not found taken".to_owned());
         }
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         let evictions = limiter.size().evictions;
         if evictions > seen.0 {
-            *seen = (evictions, Some(now));
+            *seen = (evictions, Some(tokio::time::Instant::now()));
         }
         match seen.1 {
-            Some(last) if now.saturating_duration_since(last) < FORGOTTEN_FOR => Outcome::Degraded(
+            Some(last) if last.elapsed() < FORGOTTEN_FOR => Outcome::Degraded(
                 "more buckets are in use than max_buckets: some limits are forgotten".to_owned(),
             ),
             _ => Outcome::Up,

@@ -35,6 +35,7 @@ mod health_abuse;
 mod health_clients;
 mod health_engines;
 mod health_faces;
+mod health_models;
 mod identity;
 mod lifecycle;
 mod limits;
