@@ -1,6 +1,7 @@
 //! Configuration of the adapter: its own section, and the deployments. With a file nothing is guessed; without
 //! one, and without deployments, the engines on well-known ports are looked for.
 
+mod generation;
 mod simulated;
 
 use std::{collections::HashSet, ops::RangeInclusive, time::Duration};
@@ -13,6 +14,7 @@ use penstock_proto::inference::v1::Capabilities;
 use reqwest::Url;
 use secrecy::SecretString;
 
+pub(crate) use self::generation::GenerationProbe;
 use crate::{
     capabilities,
     engine::{Kind, Settings},
@@ -53,17 +55,6 @@ pub struct Config {
     pub(crate) deployments: Vec<DeploymentConfig>,
     /// Where to look for engines; empty: nowhere.
     pub(crate) discover: Vec<Place>,
-}
-
-/// Whether it is tried from time to time if deployments generate, and at what cost.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct GenerationProbe {
-    /// Of deployments that do not say otherwise.
-    pub(crate) enabled: bool,
-    pub(crate) interval: Duration,
-    pub(crate) timeout: Duration,
-    /// Of all deployments together, prompts included.
-    pub(crate) tokens_per_day: u64,
 }
 
 /// A place where an engine may listen, and where every model that it lists becomes a deployment.
@@ -157,7 +148,7 @@ impl Config {
         let probe_timeout = section.duration("probe_timeout", second, 10 * MILLISECOND..=60 * second);
         // More streams than any engine batches; keeps one engine from taking the adapter's memory.
         let max_streams = section.integer("max_streams_per_deployment", 1024, 1..=1_000_000);
-        let generation_probe = generation_probe(section);
+        let generation_probe = GenerationProbe::read(section);
         let places_given = section.has("discover");
         let places = places(section);
         let (every, mut deployments): (Vec<_>, Vec<_>) =
@@ -221,21 +212,6 @@ impl Config {
         configured
             .chain(self.discover.iter().map(|place| &place.engine.endpoint))
             .any(|url| url.scheme() == "https")
-    }
-}
-
-fn generation_probe(section: &mut Section) -> GenerationProbe {
-    let second = Duration::from_secs(1);
-    let mut table = section.table("generation_probe");
-    GenerationProbe {
-        // It costs tokens: never without being told so.
-        enabled: table.boolean("enabled", false),
-        // Rare enough to be cheap; traffic makes it unnecessary.
-        interval: table.duration("interval", 300 * second, 100 * MILLISECOND..=24 * HOUR),
-        // Longer than a check: the engine has to read the prompt, behind what it is working on.
-        timeout: table.duration("timeout", 30 * second, 10 * MILLISECOND..=HOUR),
-        // Some dozens of generations; at least one of any template.
-        tokens_per_day: table.integer("tokens_per_day", 1000, 64..=1_000_000_000),
     }
 }
 

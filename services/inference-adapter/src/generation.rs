@@ -29,7 +29,7 @@ const AT_ONCE: usize = 4;
 /// The pause between two looks at what is due: at most this, so that what has just been found is soon tried.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 /// Tokens that the first generation of a deployment may take: a template puts some around the prompt. Later ones
-/// take as many as the one before.
+/// take as many as the one before. Only an engine that counts more of the same prompt can pass the day's budget.
 const FIRST_TOKENS: u64 = 64;
 /// What is asked: short, and harmless in any log.
 const PROMPT: &str = "ping";
