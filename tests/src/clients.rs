@@ -3,12 +3,12 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Output,
+    process::{Output, Stdio},
     time::Duration,
 };
 
 use serde_json::{Value, json};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::{Mesh, Script, Step};
 
@@ -18,6 +18,17 @@ const RUN_MAX: Duration = Duration::from_secs(120);
 /// Runs `tests/<script>` against `mesh`; it must exit with 0. Python runs in the venv beside the script (or, of
 /// `python/`, in `tests/.venv`), JavaScript in node.
 pub async fn run(script: &str, mesh: &Mesh, environment: &[(&str, &str)]) -> Output {
+    ends(start(script, mesh, environment)).await
+}
+
+/// A script that runs; dropping it ends it.
+pub struct Running {
+    script: PathBuf,
+    child: Child,
+}
+
+/// Starts a script, as `run` does.
+pub fn start(script: &str, mesh: &Mesh, environment: &[(&str, &str)]) -> Running {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     let script = tests.join(script);
     let folder = script.parent().unwrap();
@@ -28,17 +39,41 @@ pub async fn run(script: &str, mesh: &Mesh, environment: &[(&str, &str)]) -> Out
         (home.join(".venv/bin/python"), home.join(".venv/stamp"))
     };
     assert!(installed.exists(), "{} is not installed: run tests/run", folder.display());
-    let output = Command::new(program)
+    let child = Command::new(program)
         .arg(&script)
         .env("PENSTOCK_BASE_URL", mesh.base_url())
         .env("PENSTOCK_KEY", mesh.key())
         .env("PENSTOCK_GRPC", mesh.grpc().to_string())
         .env("PENSTOCK_PROTO", tests.join("../proto"))
         .envs(environment.iter().copied())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .output();
-    let output =
-        tokio::time::timeout(RUN_MAX, output).await.expect("the script ends").expect("the script runs");
+        .spawn()
+        .expect("the script starts");
+    Running { script, child }
+}
+
+/// Waits until a script has made the file `signal`; fails with what it said if it ended before.
+pub async fn began(mut running: Running, signal: &Path) -> Running {
+    let waiting = async {
+        while !signal.exists() && running.child.try_wait().unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(RUN_MAX, waiting).await.expect("the script begins");
+    if signal.exists() {
+        return running;
+    }
+    ends(running).await;
+    panic!("the script has ended without {}", signal.display());
+}
+
+/// Waits until a script ends; it must exit with 0.
+pub async fn ends(running: Running) -> Output {
+    let Running { script, child } = running;
+    let output = tokio::time::timeout(RUN_MAX, child.wait_with_output());
+    let output = output.await.expect("the script ends").expect("the script runs");
     assert!(
         output.status.success(),
         "{}: {}\n{}{}",

@@ -20,6 +20,7 @@ pub mod collector;
 pub mod contract;
 pub mod engine;
 pub mod exact;
+pub mod faces;
 pub mod golden;
 pub mod grpc;
 pub mod inbox;

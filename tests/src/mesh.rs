@@ -1,6 +1,8 @@
 //! Runs the real binary, as one process or as six, on ports and in a folder of its own. Waits until it says
 //! that it is ready, ends it by pid, and searches everything that it said for what must never be said.
 
+mod breaks;
+mod configuration;
 mod process;
 mod topology;
 
@@ -9,13 +11,17 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::ExitStatus,
+    process::{Command, ExitStatus},
     time::Duration,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use breaks::{Disk, Impostor, Imposture};
+use configuration::with_addresses;
+pub use configuration::{deployment, model, one_model};
+use process::command_with_small_disk;
 pub use process::{Process, binary, command};
 use topology::Ports;
 pub use topology::{Service, Topology};
@@ -34,6 +40,8 @@ pub struct Plan {
     config: Option<String>,
     environment: Vec<(String, String)>,
     secrets: Vec<String>,
+    small_disk: Option<Service>,
+    second: Option<Service>,
 }
 
 /// A running Penstock.
@@ -45,6 +53,8 @@ pub struct Mesh {
     has_config: bool,
     processes: BTreeMap<Service, Process>,
     secrets: Vec<String>,
+    small_disk: Option<Service>,
+    second: Option<(Service, Process)>,
 }
 
 impl Plan {
@@ -56,7 +66,23 @@ impl Plan {
             config: Some(config.to_owned()),
             environment: environment.map(|(name, value)| (name.into(), value.into())).into(),
             secrets: [ADMIN_KEY, ENGINE_KEY, PROMPT_CANARY, ENGINE_CANARY].map(str::to_owned).into(),
+            small_disk: None,
+            second: None,
         }
+    }
+
+    /// This service gets a small disk of its own for its data, which `Mesh::disk` fills.
+    #[must_use]
+    pub fn small_disk(mut self, service: Service) -> Plan {
+        self.small_disk = Some(service);
+        self
+    }
+
+    /// Runs this service twice; whoever calls it knows both addresses. For a mesh only.
+    #[must_use]
+    pub fn twice(mut self, service: Service) -> Plan {
+        self.second = Some(service);
+        self
     }
 
     /// Without a file and without a key, as a newcomer starts it.
@@ -86,7 +112,7 @@ impl Plan {
         let ports = Ports::take();
         let folder = tempfile::Builder::new().prefix("penstock-test-").tempdir().unwrap();
         if let Some(config) = &self.config {
-            let config = with_addresses(config, self.topology, &ports);
+            let config = with_addresses(config, self.topology, &ports, self.second);
             fs::write(folder.path().join("penstock.toml"), config).unwrap();
         }
         let mut mesh = Mesh {
@@ -97,54 +123,15 @@ impl Plan {
             has_config: self.config.is_some(),
             processes: BTreeMap::new(),
             secrets: self.secrets,
+            small_disk: self.small_disk,
+            second: None,
         };
         for service in mesh.processes_of_topology() {
             mesh.spawn(*service);
         }
+        mesh.second = self.second.map(|service| (service, mesh.start_second(service)));
         mesh
     }
-}
-
-/// Adds to each section of `config` where its service listens and finds the others.
-fn with_addresses(config: &str, topology: Topology, ports: &Ports) -> String {
-    let mut added: BTreeMap<String, String> = BTreeMap::new();
-    let services = if topology == Topology::Mesh { &Service::ALL[..] } else { &[Service::Facade] };
-    for service in services {
-        let (listen, metrics) = (ports.listen(*service), ports.metrics(*service));
-        let lines = format!("listen = \"{listen}\"\nmetrics_listen = \"{metrics}\"\n");
-        added.insert(service.section(), lines);
-    }
-    if topology == Topology::Mesh {
-        let address = |service: Service| format!("\"http://{}\"", ports.listen(service));
-        *added.entry("facade".into()).or_default() += &format!("router = {}\n", address(Service::Router));
-        let others = [Service::Auth, Service::RateLimiter, Service::Cache, Service::InferenceAdapter];
-        let lines: String =
-            others.iter().map(|other| format!("{} = {}\n", other.section(), address(*other))).collect();
-        *added.entry("router".into()).or_default() += &lines;
-    }
-    for (section, defaults) in [
-        ("telemetry", [("log", "\"debug\""), ("log_format", "\"json\"")]),
-        ("shutdown", [("readiness_delay", "\"50ms\""), ("drain_limit", "\"10s\"")]),
-    ] {
-        for (key, value) in defaults {
-            let given = config.lines().any(|line| line.trim_start().starts_with(&format!("{key} ")));
-            if !given {
-                *added.entry(section.into()).or_default() += &format!("{key} = {value}\n");
-            }
-        }
-    }
-    let mut merged = String::new();
-    for line in config.lines() {
-        merged += &format!("{line}\n");
-        let section = line.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        if let Some(lines) = section.and_then(|section| added.remove(section)) {
-            merged += &lines;
-        }
-    }
-    for (section, lines) in added {
-        merged += &format!("[{section}]\n{lines}");
-    }
-    merged
 }
 
 impl Mesh {
@@ -156,6 +143,11 @@ impl Mesh {
     /// As `start`, with one model `test-model` (alias `test-alias`) on `engine`, and `more` configuration.
     pub async fn over(topology: Topology, engine: &Engine, more: &str) -> Mesh {
         Mesh::start(topology, &format!("{more}\n{}", one_model(engine))).await
+    }
+
+    /// How the services run.
+    pub fn topology(&self) -> Topology {
+        self.topology
     }
 
     /// The services that have a process of their own.
@@ -171,6 +163,20 @@ impl Mesh {
     }
 
     fn spawn(&mut self, service: Service) {
+        let process = Process::start(self.command(service), self.folder.path(), service.name());
+        self.processes.insert(service, process);
+    }
+
+    /// A second process of a service: the same configuration, ports of its own.
+    fn start_second(&self, service: Service) -> Process {
+        let mut command = self.command(service);
+        let section = service.section().to_uppercase();
+        command.env(format!("PENSTOCK_{section}__LISTEN"), self.ports.second_listen().to_string());
+        command.env(format!("PENSTOCK_{section}__METRICS_LISTEN"), self.ports.second_metrics().to_string());
+        Process::start(command, self.folder.path(), &format!("{}-2", service.name()))
+    }
+
+    fn command(&self, service: Service) -> Command {
         let mut arguments = match self.topology {
             Topology::Standalone => vec!["up".into()],
             Topology::Mesh => vec!["serve".into(), service.name().to_owned()],
@@ -182,14 +188,16 @@ impl Mesh {
             arguments.extend(["--listen".into(), self.ports.listen(Service::Facade).to_string()]);
         }
         arguments.extend(["--data-dir".into(), path("data")]);
-        let mut command = command(arguments);
+        let mut command = match self.small_disk == Some(service) {
+            true => command_with_small_disk(&self.folder.path().join("data"), arguments),
+            false => command(arguments),
+        };
         command.envs(self.environment.iter().cloned()).current_dir(self.folder.path());
         if !self.has_config {
             let metrics = self.ports.metrics(Service::Facade).to_string();
             command.env("PENSTOCK_FACADE__METRICS_LISTEN", metrics);
         }
-        let process = Process::start(command, self.folder.path(), service.name());
-        self.processes.insert(service, process);
+        command
     }
 
     /// Waits until every process says that it is ready; fails with their logs.
@@ -217,6 +225,11 @@ impl Mesh {
         }
         let address = self.address(service);
         // A router serves without its limiter and its cache; tests want to begin with both.
+        if self.second.as_ref().is_some_and(|(second, _)| *second == service)
+            && !crate::grpc::is_serving(self.ports.second_listen(), "").await
+        {
+            return false;
+        }
         let whole =
             service != Service::Router || crate::grpc::all_up(address, &["rate-limiter", "cache"]).await;
         whole && crate::grpc::is_serving(address, "").await
@@ -278,6 +291,17 @@ impl Mesh {
         self.process(service).kill();
     }
 
+    /// The second process of the service that runs twice.
+    pub fn second(&mut self) -> &mut Process {
+        &mut self.second.as_mut().expect("a service runs twice").1
+    }
+
+    /// Starts the second process again after its end.
+    pub fn restart_second(&mut self) {
+        let service = self.second.as_ref().expect("a service runs twice").0;
+        self.second = Some((service, self.start_second(service)));
+    }
+
     /// Starts a service that was ended, where it was.
     pub fn restart(&mut self, service: Service) {
         let holder = self.holder(service);
@@ -314,6 +338,7 @@ impl Mesh {
     pub fn everything_said(&self) -> String {
         self.processes
             .iter()
+            .chain(self.second.as_ref().map(|(service, process)| (service, process)))
             .map(|(service, process)| format!("--- {}\n{}", service.name(), process.said()))
             .collect()
     }
@@ -366,28 +391,6 @@ impl Drop for Mesh {
             }
         }
     }
-}
-
-/// Configuration of one model `test-model` (alias `test-alias`) on `engine`.
-pub fn one_model(engine: &Engine) -> String {
-    format!(
-        "{}{}",
-        deployment("main", &engine.v1()),
-        model("test-model", &["main"], "aliases = [\"test-alias\"]")
-    )
-}
-
-/// Configuration of an OpenAI-compatible deployment.
-pub fn deployment(id: &str, endpoint: &str) -> String {
-    format!(
-        "[[deployments]]\nid = \"{id}\"\nengine = \"openai\"\nendpoint = \"{endpoint}\"\n\
-         model = \"engine-model\"\napi_key_env = \"ENGINE_KEY\"\n"
-    )
-}
-
-/// Configuration of a model.
-pub fn model(name: &str, deployments: &[&str], more: &str) -> String {
-    format!("[[models]]\nname = \"{name}\"\ndeployments = {deployments:?}\n{more}\n")
 }
 
 /// Runs a command of the binary to its end: exit code, standard output, standard error.

@@ -107,9 +107,10 @@ where
 
 impl Shared {
     /// Whether there is room for a call, and its place if it needs one. A check of health always has room: a
-    /// process that has much to do is not to be restarted for it.
+    /// process that has much to do is not to be restarted for it. Watches of health have a room of their own
+    /// (`health.watches_max`): they must not keep out those by which services hear from one another.
     fn admit(&self, path: &str) -> (bool, Option<OwnedSemaphorePermit>) {
-        if path.starts_with("/grpc.health.") && !path.ends_with("/Watch") {
+        if path.starts_with("/grpc.health.") || path == "/penstock.status.v1.Status/Watch" {
             return (true, None);
         }
         let watches = path.ends_with("/Watch") || path.ends_with("/WatchRevocations");
@@ -384,14 +385,18 @@ mod tests {
     async fn watches_are_bounded_and_leave_room_for_calls_and_checks() {
         let chassis = Chassis::default();
         let stack = ServerStack::new((), &chassis, false);
-        let watch = "/grpc.health.v1.Health/Watch";
+        let watch = "/penstock.adapter.v1.Deployments/Watch";
         let places: Vec<_> = (0..MAX_WATCHES).map(|_| stack.shared.admit(watch)).collect();
         assert!(places.iter().all(|(admitted, _)| *admitted));
         assert!(!stack.shared.admit(watch).0);
         let calls: Vec<_> = (0..MAX_IN_FLIGHT).map(|_| stack.shared.admit("/a.B/C")).collect();
         assert!(calls.iter().all(|(admitted, _)| *admitted));
         assert!(!stack.shared.admit("/a.B/C").0);
-        assert!(stack.shared.admit("/grpc.health.v1.Health/Check").0);
+        for health in
+            ["grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch", "penstock.status.v1.Status/Watch"]
+        {
+            assert!(stack.shared.admit(&format!("/{health}")).0, "{health}");
+        }
         drop((places, calls));
         assert!(stack.shared.admit(watch).0 && stack.shared.admit("/a.B/C").0);
     }

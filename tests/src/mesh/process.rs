@@ -8,6 +8,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::breaks::WITH_SMALL_DISK;
 use crate::bounded::until;
 
 /// A running (or ended) process.
@@ -32,6 +33,17 @@ pub fn command<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>
     let mut command = Command::new(binary());
     command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("RUST_BACKTRACE", "1").stdin(Stdio::null());
+    command
+}
+
+/// As `command`, with a small disk at `data`.
+pub(super) fn command_with_small_disk(data: &Path, arguments: Vec<String>) -> Command {
+    let penstock = command(arguments);
+    let [unshare, wrapper @ ..] = WITH_SMALL_DISK;
+    let mut command = Command::new(unshare);
+    command.args(wrapper).arg(data).arg(penstock.get_program()).args(penstock.get_args());
+    command.env_clear().stdin(Stdio::null());
+    command.envs(penstock.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command
 }
 

@@ -109,4 +109,13 @@ impl Ports {
     pub(super) fn metrics(&self, service: Service) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.base + 6 + service.offset()).into()
     }
+
+    /// Of a service that runs twice.
+    pub(super) fn second_listen(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.base + 12).into()
+    }
+
+    pub(super) fn second_metrics(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.base + 13).into()
+    }
 }

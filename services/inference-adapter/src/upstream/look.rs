@@ -27,6 +27,16 @@ pub(super) struct Looked {
     loaded: Option<bool>,
 }
 
+/// The answer to the main question, if something that could be an engine gave it: a list of models that is not even
+/// JSON comes from a web server, or from a proxy before an engine that is gone (D9).
+fn understood<D: Dialect>(answer: Bytes) -> Result<Bytes, Fault> {
+    let is_json = || serde_json::from_slice::<serde::de::IgnoredAny>(&answer).is_ok();
+    if D::CHECK == D::MODELS && !is_json() {
+        return Err(Fault::new(Reason::EngineBadAnswer, "the engine's list of models is not JSON"));
+    }
+    Ok(answer)
+}
+
 impl<D: Dialect> Upstream<D> {
     /// Looks at the engine; says how long the main question took.
     ///
@@ -37,7 +47,7 @@ impl<D: Dialect> Upstream<D> {
         let side = timeout.mul_f32(0.9);
         let ((check, latency), list, detail, running) =
             join4(self.main(timeout), self.list(side), self.detail(side), self.running(side)).await;
-        let check = match check {
+        let check = match check.and_then(understood::<D>) {
             // It answers: that a server lacks the page does not make it unable to generate (D7).
             Err(Fault { reason: Reason::EngineModelMissing | Reason::EngineRejected, .. }) => None,
             Err(Fault { reason: Reason::NotOffered, .. }) => None,
