@@ -82,9 +82,6 @@ impl Early {
     }
 
     async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        if let Some(whole) = self.whole.get() {
-            return whole.clone().oneshot(request).await;
-        }
         let called = request.uri().path().split('/').nth(1).unwrap_or_default();
         if self.faces.contains(&called) {
             return self.health.oneshot(request).await;
@@ -112,6 +109,10 @@ impl Service<Request<Incoming>> for Early {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        Box::pin(self.clone().answer(request))
+        match self.whole.get() {
+            // Always ready, as every service of a port is; boxed already.
+            Some(whole) => whole.clone().call(request),
+            None => Box::pin(self.clone().answer(request)),
+        }
     }
 }

@@ -83,6 +83,15 @@ impl Component {
 
     /// As `set`, of a state that was confirmed at this time.
     pub fn set_at(&self, state: State, detail: String, latency: Option<Duration>, at: SystemTime) {
+        self.note(state, detail, latency, at, state != State::Down);
+    }
+
+    /// As `set`, by a check. `works`: it has just worked, whatever its state is until the next checks agree.
+    pub(super) fn checked(&self, state: State, detail: String, latency: Option<Duration>, works: bool) {
+        self.note(state, detail, latency, SystemTime::now(), works);
+    }
+
+    fn note(&self, state: State, detail: String, latency: Option<Duration>, at: SystemTime, works: bool) {
         if state == State::Unspecified {
             return;
         }
@@ -93,7 +102,7 @@ impl Component {
             component.detail = detail;
             component.latency = latency.and_then(|latency| latency.try_into().ok());
             component.checked_at = Some(now);
-            if state != State::Down {
+            if works {
                 component.last_success_at = Some(now);
             }
         });

@@ -67,13 +67,14 @@ impl Evidence {
     /// Takes the outcome of a check. `measured`: it came from the thing itself, so its latency says something.
     pub(super) fn take(&self, outcome: Outcome, latency: Duration, measured: bool) {
         let outcome = self.bounded(outcome);
+        let works = !matches!(outcome, Outcome::Down(_));
         let mut judge = self.judge();
         let (state, detail) = judge.take(outcome, latency);
         if state == State::Up {
             self.0.failing.store(false, Ordering::Relaxed);
         }
         // Under the lock of the judge: the report never falls behind what was decided last.
-        self.0.component.set(state, detail.to_owned(), measured.then_some(latency));
+        self.0.component.checked(state, detail.to_owned(), measured.then_some(latency), works);
     }
 
     /// Waits for the time of the next check.
@@ -102,7 +103,7 @@ impl Evidence {
 }
 
 impl Outcome {
-    fn into_state(self) -> (State, String) {
+    pub(super) fn into_state(self) -> (State, String) {
         match self {
             Outcome::Up => (State::Up, String::new()),
             Outcome::Degraded(detail) => (State::Degraded, detail),
