@@ -71,7 +71,7 @@ pub(crate) enum Format {
 pub(crate) struct EmailConfig {
     pub(crate) server: String,
     pub(crate) port: u16,
-    pub(crate) tls: Tls,
+    pub(crate) tls: Privacy,
     pub(crate) login: Option<(String, SecretString)>,
     pub(crate) from: Mailbox,
     pub(crate) to: Vec<Mailbox>,
@@ -79,7 +79,7 @@ pub(crate) struct EmailConfig {
 
 /// How the way to the mail server is kept private.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tls {
+pub(crate) enum Privacy {
     /// From the first byte on.
     Tls,
     /// After a plain greeting; no mail goes without it.
@@ -196,12 +196,12 @@ fn webhook(section: &mut Section) -> Option<Way> {
 
 fn email(section: &mut Section) -> Option<Way> {
     let server = section.required_string("server");
-    let words = [("tls", Tls::Tls), ("starttls", Tls::Starttls), ("none", Tls::None)];
-    let tls = section.choice("tls", &words, Tls::Starttls);
+    let words = [("tls", Privacy::Tls), ("starttls", Privacy::Starttls), ("none", Privacy::None)];
+    let tls = section.choice("tls", &words, Privacy::Starttls);
     let usual_port = match tls {
-        Tls::Tls => 465,
-        Tls::Starttls => 587,
-        Tls::None => 25,
+        Privacy::Tls => 465,
+        Privacy::Starttls => 587,
+        Privacy::None => 25,
     };
     let port = u16::try_from(section.integer("port", usual_port, 1..=65_535)).unwrap_or(u16::MAX);
     let user = section.string("user");
@@ -210,7 +210,7 @@ fn email(section: &mut Section) -> Option<Way> {
     if user.is_some() != has_password {
         section.mistake("user", "and password_env belong together: give both or none");
     }
-    if tls == Tls::None && has_password && !is_this_machine(&server) {
+    if tls == Privacy::None && has_password && !is_this_machine(&server) {
         section.mistake("tls", "must not be \"none\" with a password: anyone on the way could read it");
     }
     let from = section.required_string("from");

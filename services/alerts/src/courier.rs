@@ -51,7 +51,7 @@ impl Outcomes {
 #[derive(Debug)]
 enum Post {
     Webhook(Webhook),
-    Email(Email),
+    Email(Box<Email>),
 }
 
 impl Post {
@@ -79,7 +79,7 @@ impl Courier {
         let name = target.name;
         let post = match target.way {
             Way::Webhook(config) => Post::Webhook(Webhook::new(config, target.timeout)?),
-            Way::Email(config) => Post::Email(Email::new(&name, config, target.timeout)?),
+            Way::Email(config) => Post::Email(Box::new(Email::new(&name, config, target.timeout)?)),
         };
         let mailbox = Arc::new(Mailbox::new(target.filter));
         let outcomes = ["sent", "failed", "rejected"].map(|outcome| outcomes.of(&name, outcome));

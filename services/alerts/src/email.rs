@@ -13,7 +13,7 @@ use lettre::{
 use secrecy::ExposeSecret as _;
 
 use crate::{
-    config::{EmailConfig, Tls},
+    config::{EmailConfig, Privacy},
     error::{Error, Failure},
     notice::Notice,
 };
@@ -36,9 +36,9 @@ impl Email {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let of_name = |error| Error::Email(name.to_owned(), error);
         let mode = match config.tls {
-            Tls::None => Mode::None,
-            Tls::Starttls => Mode::Required(TlsParameters::new(config.server.clone()).map_err(of_name)?),
-            Tls::Tls => Mode::Wrapper(TlsParameters::new(config.server.clone()).map_err(of_name)?),
+            Privacy::None => Mode::None,
+            Privacy::Starttls => Mode::Required(TlsParameters::new(config.server.clone()).map_err(of_name)?),
+            Privacy::Tls => Mode::Wrapper(TlsParameters::new(config.server.clone()).map_err(of_name)?),
         };
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(config.server.as_str())
             .port(config.port)
@@ -87,6 +87,7 @@ fn of_transport(error: &lettre::transport::smtp::Error) -> Failure {
     Failure::passing(match () {
         () if error.is_timeout() => "did not answer in time",
         () if error.is_transient() => "cannot take the letter now",
+        () if error.is_client() => "does not offer what is configured: STARTTLS, or the way to log in",
         () if error.is_tls() => "no private connection comes about: is its certificate known here?",
         () => "cannot be connected to, or the connection broke",
     })

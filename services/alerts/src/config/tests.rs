@@ -27,7 +27,7 @@ fn everything_has_a_default_but_where_to_send() {
         assert_eq!((target.max_per_hour, target.timeout), (60, 5 * SECOND));
     }
     let Way::Email(email) = &config.targets[1].way else { panic!("{:?}", config.targets[1]) };
-    assert_eq!((email.port, email.tls), (587, Tls::Starttls));
+    assert_eq!((email.port, email.tls), (587, Privacy::Starttls));
     assert_eq!(read("", &[], true).0.targets.len(), 0);
 }
 
