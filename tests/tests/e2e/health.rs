@@ -173,7 +173,9 @@ both! {
         let component = until("the loss to be seen", async || {
             let report = status.get(keyed(mesh.key(), GetRequest {})).await.unwrap().into_inner().report.unwrap();
             let lost = report.components.into_iter().find(|component| component.name == "deployment/lost")?;
-            (lost.state() == State::Down).then_some((lost, report.state))
+            // A part is heard of at once, the whole takes a second look.
+            let seen = lost.state() == State::Down && report.state == i32::from(State::Degraded);
+            seen.then_some((lost, report.state))
         }).await;
         assert_eq!(component.1, i32::from(State::Degraded));
         assert!(!component.0.required && !component.0.detail.is_empty(), "{component:?}");
