@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use penstock_chassis::Component;
 use penstock_proto::{
     Violation,
     cache::v1::{

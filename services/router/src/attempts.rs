@@ -78,12 +78,17 @@ pub(crate) async fn begin<R: Ask>(
             }
         }
     }
-    // Nobody was expected to answer, and nobody did: whoever waits does better than whoever asks again at once.
-    if all_down && failures == most && last.reason.remedy().breaker && last.reason.http_status() != 503 {
+    if all_down && failures == most && is_lasting(last.reason) {
         let message = format!("no deployment of the model works: {}", last.reason.title());
         last = Error::new(Reason::ModelUnavailable, message);
     }
     Err((last, failures))
+}
+
+/// Whether a failure of an engine that was known to be down shows that it still is: whoever waits does better than
+/// whoever asks again at once. An answer that was cut or makes no sense may be whole the next time.
+fn is_lasting(reason: Reason) -> bool {
+    matches!(reason, Reason::EngineFailed | Reason::EngineTimeout | Reason::EngineCredentials)
 }
 
 /// Keeps `most` candidates in their order; where some have to go, those that are known not to work go first, so
