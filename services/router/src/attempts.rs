@@ -57,7 +57,6 @@ pub(crate) async fn begin<R: Ask>(
     let mut last = Error::new(Reason::ModelUnavailable, "no deployment of the model is available");
     leave_out(&mut candidates, attempts);
     let most = candidates.len();
-    let all_down = candidates.iter().all(|candidate| candidate.down);
     for (index, candidate) in candidates.into_iter().enumerate() {
         if context.remaining().is_some_and(|left| left.is_zero()) {
             last = Error::new(Reason::DeadlineExceeded, "the deadline passed");
@@ -78,17 +77,7 @@ pub(crate) async fn begin<R: Ask>(
             }
         }
     }
-    if all_down && failures == most && is_lasting(last.reason) {
-        let message = format!("no deployment of the model works: {}", last.reason.title());
-        last = Error::new(Reason::ModelUnavailable, message);
-    }
     Err((last, failures))
-}
-
-/// Whether a failure of an engine that was known to be down shows that it still is: whoever waits does better than
-/// whoever asks again at once. An answer that was cut or makes no sense may be whole the next time.
-fn is_lasting(reason: Reason) -> bool {
-    matches!(reason, Reason::EngineFailed | Reason::EngineTimeout | Reason::EngineCredentials)
 }
 
 /// Keeps `most` candidates in their order; where some have to go, those that are known not to work go first, so
