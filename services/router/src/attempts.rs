@@ -57,7 +57,6 @@ pub(crate) async fn begin<R: Ask>(
     let mut last = Error::new(Reason::ModelUnavailable, "no deployment of the model is available");
     leave_out(&mut candidates, attempts);
     let most = candidates.len();
-    let all_down = candidates.iter().all(|candidate| candidate.down);
     for (index, candidate) in candidates.into_iter().enumerate() {
         if context.remaining().is_some_and(|left| left.is_zero()) {
             last = Error::new(Reason::DeadlineExceeded, "the deadline passed");
@@ -77,11 +76,6 @@ pub(crate) async fn begin<R: Ask>(
                 }
             }
         }
-    }
-    // Nobody was expected to answer, and nobody did: whoever waits does better than whoever asks again at once.
-    if all_down && failures == most && last.reason.remedy().breaker && last.reason.http_status() != 503 {
-        let message = format!("no deployment of the model works: {}", last.reason.title());
-        last = Error::new(Reason::ModelUnavailable, message);
     }
     Err((last, failures))
 }
