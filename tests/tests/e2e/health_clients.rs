@@ -46,6 +46,11 @@ both! {
         let (engine, refused) = (Engine::start().await, Refused::new());
         let mesh = Plan::new(topology, &two_models(&refused.v1(), &engine)).start().await;
         is(&mesh, State::Degraded).await;
+        until("the other engine to be looked at", async || {
+            let health = mesh.client().get("/health").await;
+            (health.json()["healthy_count"] == 1).then_some(())
+        })
+        .await;
         poll(&mesh, "degraded").await;
         let _back = refused.comes_up();
         is(&mesh, State::Up).await;

@@ -11,8 +11,8 @@ use penstock_tests::{
     ENGINE_KEY, Engine, Mesh, Script, Service, Step, Topology, both,
     bounded::{until, within},
     client::{chat, streamed},
-    grpc::channel,
-    mesh::{deployment, model},
+    grpc::{channel, keyed},
+    mesh::{ADMIN_KEY, deployment, model},
 };
 use serde_json::json;
 
@@ -26,7 +26,11 @@ fn generations(more: &str) -> String {
 
 async fn component(mesh: &Mesh, name: &str) -> Option<Component> {
     let mut status = StatusClient::new(channel(mesh.address(Service::InferenceAdapter)).await);
-    let report = within("Status.Get", status.get(GetRequest {})).await.unwrap().into_inner().report?;
+    let report = within("Status.Get", status.get(keyed(ADMIN_KEY, GetRequest {})))
+        .await
+        .unwrap()
+        .into_inner()
+        .report?;
     report.components.into_iter().find(|component| component.name == name)
 }
 

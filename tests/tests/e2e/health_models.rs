@@ -11,8 +11,8 @@ use penstock_tests::{
     bounded::{until, within},
     client::chat,
     engine::Refused,
-    grpc::{channel, is_serving},
-    mesh::{command, deployment, model},
+    grpc::{channel, is_serving, keyed},
+    mesh::{ADMIN_KEY, command, deployment, model},
 };
 use tonic::Code;
 use tonic_health::pb::{
@@ -26,7 +26,7 @@ const OFTEN: &str = "[inference_adapter]\ndiscovery_interval = \"200ms\"\n";
 async fn component(address: SocketAddr, name: &str, wanted: State) -> Component {
     let mut status = StatusClient::new(channel(address).await);
     until(&format!("{name} to be {wanted:?}"), async || {
-        let report = status.get(GetRequest {}).await.unwrap().into_inner().report.unwrap();
+        let report = status.get(keyed(ADMIN_KEY, GetRequest {})).await.unwrap().into_inner().report.unwrap();
         report.components.into_iter().find(|one| one.name == name && one.state() == wanted)
     })
     .await
@@ -36,7 +36,7 @@ async fn component(address: SocketAddr, name: &str, wanted: State) -> Component 
 async fn check(address: SocketAddr, model: &str) -> Result<ServingStatus, Code> {
     let mut health = HealthClient::new(channel(address).await);
     let request = HealthCheckRequest { service: format!("model/{model}") };
-    let answer = within("Health.Check", health.check(request)).await;
+    let answer = within("Health.Check", health.check(keyed(ADMIN_KEY, request))).await;
     answer.map(|answer| answer.into_inner().status()).map_err(|status| status.code())
 }
 
@@ -75,7 +75,7 @@ both! {
 
         let mut health = HealthClient::new(channel(facade).await);
         let request = HealthCheckRequest { service: "model/wanted".into() };
-        let mut watch = within("Health.Watch", health.watch(request)).await.unwrap().into_inner();
+        let mut watch = within("Health.Watch", health.watch(keyed(ADMIN_KEY, request))).await.unwrap().into_inner();
         let mut next =
             async || within("the next status", watch.message()).await.unwrap().unwrap().status();
         assert_eq!(next().await, ServingStatus::NotServing);

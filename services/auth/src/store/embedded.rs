@@ -25,6 +25,9 @@ const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts");
 const PEPPER: &str = "pepper";
 /// The fact that is written to see whether it can be.
 const PROBE: &str = "probe";
+/// What a probe writes, in bytes: more than a key takes. Less would fit into room that the file has left, and say of
+/// a full disk that it can be written.
+const PROBE_BYTES: usize = 64 << 10;
 /// Pages that redb keeps in memory. Keys are read once, at the start, so it needs hardly any; redb's own
 /// default is 1 GiB.
 const PAGE_CACHE_BYTES: usize = 1 << 20;
@@ -125,7 +128,7 @@ impl KeyStore for EmbeddedKeyStore {
     }
 
     fn probe_write(&self) -> Result<(), Error> {
-        self.write(FACTS, PROBE, &[])
+        self.write(FACTS, PROBE, &[0; PROBE_BYTES])
     }
 
     fn probe_read(&self) -> Result<(), Error> {

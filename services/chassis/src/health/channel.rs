@@ -11,7 +11,7 @@ use std::{
 use penstock_proto::status::v1::{GetRequest, Report, State, status_client::StatusClient};
 use tokio::time::Instant;
 
-use super::{Check, CheckConfig, Health, Outcome};
+use super::{Check, CheckConfig, Health, Outcome, effect};
 use crate::{CallContext, Channel, Tasks};
 
 /// Components that are named where more are not well: more would not be read.
@@ -67,14 +67,14 @@ impl Health {
     }
 }
 
-/// The parts of a service that are not well.
+/// The parts of a service that make it unwell.
 fn what_ails(report: &Report) -> String {
     if report.draining {
         return "shutting down".to_owned();
     }
     let own = report.components.iter().filter(|component| component.part_of.is_empty());
     let names: Vec<_> = own
-        .filter(|component| component.state() != State::Up)
+        .filter(|component| effect(component) != State::Up)
         .map(|component| component.name.as_str())
         .collect();
     let named = names.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");

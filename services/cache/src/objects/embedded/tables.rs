@@ -24,7 +24,10 @@ const AGES: TableDefinition<'_, AgeKey, u64> = TableDefinition::new("ages");
 /// Tenant → weight of all that it has; [`ALL`] → of all.
 const WEIGHTS: TableDefinition<'_, &str, u64> = TableDefinition::new("weights");
 /// What is written to see whether it can be.
-const PROBE: TableDefinition<'_, &str, u64> = TableDefinition::new("probe");
+const PROBE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("probe");
+/// So much, in bytes: as much as a long conversation takes. Less would fit into room that the file has left, and say
+/// of a full disk that it can be written.
+const PROBE_BYTES: usize = 64 << 10;
 /// No tenant has this name.
 const ALL: &str = "";
 
@@ -42,7 +45,7 @@ pub(super) struct Tables<'t> {
     order: Table<'t, OrderKey, u64>,
     ages: Table<'t, AgeKey, u64>,
     weights: Table<'t, &'static str, u64>,
-    probe: Table<'t, &'static str, u64>,
+    probe: Table<'t, &'static str, &'static [u8]>,
 }
 
 impl<'t> Tables<'t> {
@@ -60,7 +63,7 @@ impl<'t> Tables<'t> {
 
     /// Writes what is no object.
     pub(super) fn write_probe(&mut self) -> Result<(), Failure> {
-        self.probe.insert(ALL, 1)?;
+        self.probe.insert(ALL, [0; PROBE_BYTES].as_slice())?;
         Ok(())
     }
 

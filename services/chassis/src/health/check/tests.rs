@@ -139,12 +139,13 @@ async fn work_that_succeeds_does_not_gloss_over_what_a_check_has_found() {
 async fn a_blocking_probe_that_hangs_is_the_only_one() {
     let config = "[health]\n[[health.checks]]\nname = 's'\ninterval = '10ms'\ntimeout = '10ms'";
     let health = Health::new("auth", crate::HealthConfig::of_text(config));
-    let (tasks, calls, hang) = (Tasks::default(), Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(())));
-    let held = hang.lock().unwrap();
-    let (counted, waits) = (Arc::clone(&calls), Arc::clone(&hang));
+    let (tasks, calls) = (Tasks::default(), Arc::new(AtomicU32::new(0)));
+    let (held, hang) = std::sync::mpsc::channel::<()>();
+    let (counted, hang) = (Arc::clone(&calls), Mutex::new(hang));
     health.check_blocking(Check::store("s"), &tasks, move || {
         counted.fetch_add(1, Ordering::Relaxed);
-        drop(waits.lock());
+        // Until nobody holds it any more.
+        let _ = hang.lock().unwrap().recv();
         Outcome::Up
     });
     while !state_after(&health, Duration::from_millis(5)).await.1.contains("has not come back") {}
