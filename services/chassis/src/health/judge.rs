@@ -31,13 +31,13 @@ impl Judge {
 
     /// Takes an outcome. The first one counts at once, but not that it was slow: a start is busy.
     pub fn take(&mut self, outcome: Outcome, latency: Duration) -> (State, &str) {
-        if self.state == State::Unspecified && self.config.slows > 1 && self.is_slow(latency) {
-            let (state, detail) = outcome.into_state();
-            self.set(state, detail);
+        let (itself, why) = outcome.clone().into_state();
+        let (found, detail, needed) = self.read(outcome, latency);
+        if self.state == State::Unspecified && found != itself && needed > 1 {
+            self.set(itself, why);
             self.worse = 1;
             return self.state();
         }
-        let (found, detail, needed) = self.read(outcome, latency);
         if self.state == State::Unspecified || found == self.state {
             self.set(found, detail);
         } else if found > self.state {
@@ -68,13 +68,9 @@ impl Judge {
         (self.state, self.detail, self.worse, self.better) = (state, detail, 0, 0);
     }
 
-    fn is_slow(&self, latency: Duration) -> bool {
-        self.config.slow_after.is_some_and(|limit| latency > limit)
-    }
-
     /// The state that an outcome speaks for, and how many of them it takes.
     fn read(&self, outcome: Outcome, latency: Duration) -> (State, String, u32) {
-        let slow = self.config.slow_after.filter(|_| self.is_slow(latency));
+        let slow = self.config.slow_after.filter(|limit| latency > *limit);
         match (outcome, slow) {
             (Outcome::Down(detail), _) => (State::Down, detail, self.config.failures),
             (Outcome::Up, Some(limit)) => {
