@@ -61,7 +61,8 @@ both! {
         let text = until("the loss to be seen", async || {
             let (code, text, errors) = status(&mesh, Service::Facade, &[]).await;
             assert_eq!((code, errors.as_str()), (0, ""), "{text}");
-            (text.starts_with("! DEGRADED  facade ") && text.contains("✗ DOWN")).then_some(text)
+            let all_known = !text.contains("? UNKNOWN");
+            (text.starts_with("! DEGRADED  facade ") && text.contains("✗ DOWN") && all_known).then_some(text)
         }).await;
         let line = |name: &str| {
             let of = |line: &&str| line.split_once("─ ").is_some_and(|(_, rest)| rest.split(' ').next() == Some(name));
