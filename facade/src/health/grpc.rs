@@ -36,6 +36,9 @@ pub(crate) const STATUS: &str = "penstock.status.v1.Status";
 /// Longest that a call waits to learn what its key is worth, whatever its own deadline.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Longest name that a watch keeps, in bytes: no service has a longer one, now or later.
+const NAME_MAX_BYTES: usize = 512;
+
 /// Both services.
 pub(crate) fn routes(health: &Health, access: &Access) -> Routes {
     let faces = || Faces { health: health.clone(), access: access.clone() };
@@ -58,6 +61,11 @@ struct Caller {
 impl Caller {
     fn of<T>(request: &Request<T>) -> Self {
         Self { headers: headers(request.metadata()), context: CallContext::of(request) }
+    }
+
+    /// The same later on, when the time of its call says nothing any more.
+    fn again(&self) -> Self {
+        Self { headers: self.headers.clone(), context: CallContext::background(PATIENCE) }
     }
 }
 
@@ -102,20 +110,32 @@ impl HealthService for Faces {
         Ok(Response::new(HealthCheckResponse { status: status.into() }))
     }
 
-    type WatchStream = Watch<HealthCheckResponse>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
     async fn watch(
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = Caller::of(&request);
-        let service = request.into_inner().service;
-        let service = if self.may_ask(&caller, &service).await { Some(service) } else { None };
-        let watch = self.health.watch(move |health, report| {
-            let status = service.as_ref().and_then(|service| health.serving(report, service));
-            HealthCheckResponse { status: status.unwrap_or(ServingStatus::ServiceUnknown).into() }
+        let mut service = request.into_inner().service;
+        if service.len() > NAME_MAX_BYTES {
+            // Nothing of it is kept.
+            service = "?".to_owned();
+        }
+        let may_ask = self.may_ask(&caller, &service).await;
+        let name = service.clone();
+        let statuses = self.health.watch(move |health, report| {
+            health.serving(report, &name).unwrap_or(ServingStatus::ServiceUnknown)
         })?;
-        Ok(Response::new(watch))
+        let look_again = look_again();
+        let faces = self.clone();
+        let watcher =
+            NameWatcher { faces, caller, service, may_ask, statuses, status: None, sent: None, look_again };
+        let statuses = stream::unfold(watcher, |mut watcher| async move {
+            let next = watcher.next().await?;
+            Some((next, watcher))
+        });
+        Ok(Response::new(Box::pin(statuses)))
     }
 }
 
@@ -162,6 +182,48 @@ impl StatusService for Faces {
     }
 }
 
+/// When to look at a watcher's key again.
+fn look_again() -> Interval {
+    let mut look_again = interval_at(Instant::now() + REMEMBERED, REMEMBERED);
+    look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    look_again
+}
+
+/// Someone who watches one name. That of a model is told as long as the key may use it, and from then on when it may.
+struct NameWatcher {
+    faces: Faces,
+    caller: Caller,
+    service: String,
+    may_ask: bool,
+    statuses: Watch<ServingStatus>,
+    status: Option<ServingStatus>,
+    sent: Option<ServingStatus>,
+    look_again: Interval,
+}
+
+impl NameWatcher {
+    /// The next status that differs for this caller.
+    async fn next(&mut self) -> Option<Result<HealthCheckResponse, Status>> {
+        loop {
+            tokio::select! {
+                status = self.statuses.next() => match status? {
+                    Ok(status) => self.status = Some(status),
+                    Err(status) => return Some(Err(status)),
+                },
+                _ = self.look_again.tick() => {
+                    self.may_ask = self.faces.may_ask(&self.caller.again(), &self.service).await;
+                }
+            }
+            let Some(status) = self.status else { continue };
+            let seen = if self.may_ask { status } else { ServingStatus::ServiceUnknown };
+            if self.sent != Some(seen) {
+                self.sent = Some(seen);
+                return Some(Ok(HealthCheckResponse { status: seen.into() }));
+            }
+        }
+    }
+}
+
 /// Someone who watches: the key is looked at again and again, for streams outlive keys and models.
 struct Watcher {
     faces: Faces,
@@ -176,8 +238,7 @@ struct Watcher {
 
 impl Watcher {
     fn new(faces: Faces, caller: Caller, sight: Sight, reports: Watch<Arc<Report>>) -> Self {
-        let mut look_again = interval_at(Instant::now() + REMEMBERED, REMEMBERED);
-        look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let look_again = look_again();
         Self { faces, caller, sight, reports, report: None, sent: None, look_again, ended: false }
     }
 
@@ -190,9 +251,7 @@ impl Watcher {
                     Err(status) => return Some(Err(status)),
                 },
                 _ = self.look_again.tick() => {
-                    let context = CallContext::background(PATIENCE);
-                    let caller = Caller { context, ..self.caller.clone() };
-                    match self.faces.sight(&caller).await {
+                    match self.faces.sight(&self.caller.again()).await {
                         Ok(sight) => self.sight = sight,
                         Err(status) => {
                             self.ended = true;

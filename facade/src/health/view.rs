@@ -32,6 +32,11 @@ pub(super) fn deployment_name(component: &str) -> &str {
     component.strip_prefix(DEPLOYMENT_PREFIX).unwrap_or(component)
 }
 
+/// The name of a model or a deployment without what all of them begin with.
+fn bare_name(component: &str) -> &str {
+    deployment_name(model_name(component))
+}
+
 /// The component of that name: reports are sorted.
 pub(super) fn find<'a>(report: &'a Report, name: &str) -> Option<&'a Component> {
     let index = report.components.binary_search_by(|one| one.name.as_str().cmp(name)).ok()?;
@@ -129,17 +134,31 @@ impl<'a> View<'a> {
         Some(component.detail.as_str()).filter(|detail| told && !detail.is_empty())
     }
 
-    /// What it sees of the changes.
+    /// What it sees of the changes. Of what is gone nobody can say for whom it was: a model that no key lists any
+    /// more is shown to none, nor a reason that names it.
     pub(super) fn changes(&self, changes: Vec<Change>) -> Vec<Change> {
-        let mut changes = changes;
-        changes.retain(|change| self.shows_name(&change.name, change.kind()));
-        for change in &mut changes {
+        if self.sight == &Sight::Public(Public::Full) {
+            return changes;
+        }
+        let (mut seen, hidden): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|change| self.shows_change(&change.name, change.kind()));
+        let hidden: HashSet<&str> = hidden.iter().map(|change| bare_name(&change.name)).collect();
+        for change in &mut seen {
             let of_deployment = kind(&change.name, change.kind()) == Kind::Deployment;
-            if !self.whole && !of_deployment {
+            let told = of_deployment || self.whole && !hidden.iter().any(|name| change.detail.contains(name));
+            if !told {
                 change.detail.clear();
             }
         }
-        changes
+        seen
+    }
+
+    fn shows_change(&self, name: &str, of_kind: Kind) -> bool {
+        match (kind(name, of_kind), self.sight) {
+            (Kind::Model, Sight::Key(models)) => models.contains(model_name(name)),
+            (Kind::Deployment, _) if self.whole => find(self.report, name).is_some(),
+            _ => self.shows_name(name, of_kind),
+        }
     }
 
     /// What it sees of the report.

@@ -115,10 +115,16 @@ impl Inference for Scripted {
         &self,
         request: tonic::Request<ListModelsRequest>,
     ) -> Result<Response<ListModelsResponse>, Status> {
-        self.seen.lists.fetch_add(1, Ordering::Relaxed);
+        let is_first = self.seen.lists.fetch_add(1, Ordering::Relaxed) == 0;
         let key = request.metadata().get("authorization").and_then(|key| key.to_str().ok());
         let of_one = match key {
             Some("Bearer wrong") => return Err(Error::new(Reason::InvalidApiKey, "no such key").into()),
+            Some("Bearer revoked-soon") if !is_first => {
+                return Err(Error::new(Reason::InvalidApiKey, "no such key").into());
+            }
+            Some("Bearer good-soon") if is_first => {
+                return Err(Error::new(Reason::InvalidApiKey, "no such key").into());
+            }
             Some("Bearer unchecked") => return Err(Error::new(Reason::ServiceUnavailable, "no auth").into()),
             Some("Bearer hanging") => std::future::pending().await,
             key => key == Some("Bearer of-one"),

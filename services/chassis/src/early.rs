@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use penstock_proto::status::v1::status_server::SERVICE_NAME as STATUS;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, service::Routes};
@@ -69,7 +70,12 @@ impl fmt::Debug for Opening {
 impl Early {
     /// Health alone, and the way to say what else.
     pub(crate) fn new(faces: &'static [&'static str], chassis: &Chassis) -> (Self, Opening) {
-        let health = server::grpc(chassis.health.add_to(Routes::default()), chassis);
+        // What does not tell everybody its report tells no models: a watch that begins now goes on after the start.
+        let routes = match faces.contains(&STATUS) {
+            true => chassis.health.add_to(Routes::default()),
+            false => chassis.health.add_without_models_to(Routes::default()),
+        };
+        let health = server::grpc(routes, chassis);
         let (whole, there) = (Arc::new(OnceLock::new()), CancellationToken::new());
         let early = Self {
             health: BoxCloneSyncService::new(health),

@@ -192,7 +192,12 @@ impl Health {
 
     /// Adds the gRPC faces of health to `routes`: `grpc.health.v1.Health` and `penstock.status.v1.Status`.
     pub fn add_to(&self, routes: Routes) -> Routes {
-        grpc::add_to(routes, self)
+        grpc::add_to(routes, self, true)
+    }
+
+    /// The same without the names of models, for a port where not everybody may ask for them.
+    pub(crate) fn add_without_models_to(&self, routes: Routes) -> Routes {
+        grpc::add_to(routes, self, false)
     }
 
     /// The components of which this process itself says how they are.

@@ -148,6 +148,30 @@ async fn history_is_paged_and_only_of_what_is_seen() {
     }
 }
 
+/// Nobody can say for whom it was: a key that may use everything there is now may be a narrow one.
+#[tokio::test]
+async fn history_does_not_name_models_that_are_gone() {
+    let seen = seen(HealthConfig::default());
+    let with_gone = |state| {
+        let deployment = part("deployment/gone-for-good", Kind::Deployment, state, "inference-adapter");
+        parts().into_iter().chain([part("model/gone-for-good", Kind::Model, state, "models"), deployment])
+    };
+    for state in [State::Up, State::Down] {
+        seen.components[0].parts(with_gone(state).collect());
+        seen.components[0].down("not well: gone-for-good", None);
+        seen.components[0].degraded("not well: models", None);
+    }
+    seen.components[0].parts(parts());
+    let body = seen.get("/health/history", Some("k")).await.body;
+    assert!(body.contains("not well: models") && body.contains("model/m"), "{body}");
+    assert!(!body.contains("gone-for-good"), "{body}");
+    let open = self::seen(public(Public::Full));
+    open.components[0].parts(with_gone(State::Down).collect());
+    open.components[0].parts(parts());
+    let body = open.get("/health/history", None).await.body;
+    assert!(body.contains("gone-for-good"), "{body}");
+}
+
 fn keyed<T>(message: T, key: Option<&str>) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     if let Some(key) = key {
@@ -244,4 +268,23 @@ async fn names_of_models_are_for_those_who_may_see_them() {
     let mut health = client!(HealthClient, seen_by_all);
     let answer = health.check(named("model/a/b:c", None)).await.unwrap().into_inner();
     assert_eq!(answer.status(), ServingStatus::Serving);
+}
+
+/// The stream outlives what its key is worth.
+#[tokio::test(start_paused = true)]
+async fn a_watch_of_a_model_follows_the_key() {
+    for (key, statuses) in [
+        ("revoked-soon", [ServingStatus::Serving, ServingStatus::ServiceUnknown]),
+        ("good-soon", [ServingStatus::ServiceUnknown, ServingStatus::Serving]),
+    ] {
+        let seen = seen(HealthConfig::default());
+        let mut health = client!(HealthClient, seen);
+        let asked = keyed(HealthCheckRequest { service: "model/m".into() }, Some(key));
+        let mut watch = health.watch(asked).await.unwrap().into_inner();
+        for status in statuses {
+            assert_eq!(watch.next().await.unwrap().unwrap().status(), status, "{key}");
+        }
+        seen.facade.chassis.health.end_watches();
+        assert!(watch.next().await.is_none(), "{key}");
+    }
 }

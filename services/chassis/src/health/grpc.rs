@@ -30,13 +30,25 @@ use super::{Health, LIVENESS, MODEL_PREFIX, READINESS, STARTUP};
 /// Longest name of a service that is looked up, in bytes: no real one comes near it.
 const NAME_MAX_BYTES: usize = 512;
 
-pub(super) fn add_to(routes: Routes, health: &Health) -> Routes {
-    let faces = || Faces(health.clone());
+/// `models`: whether the names of models are told to everybody.
+pub(super) fn add_to(routes: Routes, health: &Health, models: bool) -> Routes {
+    let faces = || Faces { health: health.clone(), models };
     routes.add_service(HealthServer::new(faces())).add_service(StatusServer::new(faces()))
 }
 
 #[derive(Clone)]
-struct Faces(Health);
+struct Faces {
+    health: Health,
+    models: bool,
+}
+
+impl Faces {
+    /// The name that is asked for. No service has a very long one, now or later: nothing of it is kept.
+    fn asked(&self, service: String) -> String {
+        let hidden = !self.models && service.starts_with(MODEL_PREFIX);
+        if hidden || service.len() > NAME_MAX_BYTES { "?".to_owned() } else { service }
+    }
+}
 
 /// How a service is; `None`: there is none of this name. The empty name is the whole server.
 fn serving(health: &Health, report: &Report, service: &str) -> Option<ServingStatus> {
@@ -91,8 +103,8 @@ impl HealthService for Faces {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        let service = request.into_inner().service;
-        let status = serving(&self.0, &self.0.report(), &service);
+        let service = self.asked(request.into_inner().service);
+        let status = serving(&self.health, &self.health.report(), &service);
         let status = status.ok_or_else(|| Error::new(Reason::NotFound, "no such service"))?;
         Ok(Response::new(HealthCheckResponse { status: status.into() }))
     }
@@ -103,12 +115,8 @@ impl HealthService for Faces {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let mut service = request.into_inner().service;
-        if service.len() > NAME_MAX_BYTES {
-            // No service has such a name, now or later: nothing of it is kept.
-            service = "?".to_owned();
-        }
-        let watch = self.0.watch(move |health, report| {
+        let service = self.asked(request.into_inner().service);
+        let watch = self.health.watch(move |health, report| {
             let status = serving(health, report, &service).unwrap_or(ServingStatus::ServiceUnknown);
             HealthCheckResponse { status: status.into() }
         })?;
@@ -119,13 +127,13 @@ impl HealthService for Faces {
 #[tonic::async_trait]
 impl StatusService for Faces {
     async fn get(&self, _: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
-        Ok(Response::new(GetResponse { report: Some((*self.0.report()).clone()) }))
+        Ok(Response::new(GetResponse { report: Some((*self.health.report()).clone()) }))
     }
 
     type WatchStream = Watch<WatchResponse>;
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let watch = self.0.watch(|_, report| WatchResponse { report: Some(report.clone()) })?;
+        let watch = self.health.watch(|_, report| WatchResponse { report: Some(report.clone()) })?;
         Ok(Response::new(watch))
     }
 
@@ -137,7 +145,7 @@ impl StatusService for Faces {
             0 => usize::MAX,
             limit => usize::try_from(limit).unwrap_or(usize::MAX),
         };
-        Ok(Response::new(ListChangesResponse { changes: self.0.history(limit) }))
+        Ok(Response::new(ListChangesResponse { changes: self.health.history(limit) }))
     }
 }
 

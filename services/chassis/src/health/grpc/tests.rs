@@ -33,6 +33,26 @@ async fn unknown_names_are_not_found_by_check_and_service_unknown_by_watch() {
     assert_eq!(watch.next().await.unwrap().unwrap().status(), ServingStatus::Serving);
 }
 
+/// As an open port has it during the start: nor does a watch that began then ever tell.
+#[tokio::test]
+async fn names_of_models_can_be_left_out() {
+    let chassis = Chassis::default();
+    chassis.health.serves("a.B");
+    let routes = chassis.health.add_without_models_to(Routes::default());
+    let mut client = HealthClient::new(Channel::local(routes, &chassis));
+    let mut watch = client.watch(named("model/m")).await.unwrap().into_inner();
+    assert_eq!(watch.next().await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
+    let models = chassis.health.component("models", Kind::Part, true);
+    models.parts(vec![Component { name: "model/m".into(), state: 1, ..Component::default() }]);
+    models.up(None);
+    chassis.health.started();
+    assert_eq!(client.check(named("model/m")).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(client.check(named("a.B")).await.unwrap().into_inner().status(), ServingStatus::Serving);
+    assert_eq!(asked(&mut self::client(&chassis), "model/m").await, Some(ServingStatus::Serving));
+    chassis.health.end_watches();
+    assert!(watch.next().await.is_none(), "nothing more was told");
+}
+
 #[tokio::test]
 async fn watch_speaks_at_once_and_on_every_change_and_ends_at_shutdown() {
     let chassis = Chassis::default();
