@@ -129,7 +129,7 @@ impl Style {
     fn facts(self, component: &Component) -> Line {
         let age = |moment| words::ago(moment, self.now).map(words::age).unwrap_or_default();
         let reason = match component.state() {
-            State::Unspecified if component.detail.is_empty() => "never checked".to_owned(),
+            State::Unspecified if component.detail.is_empty() => unknown(component).to_owned(),
             _ => plain(&component.detail),
         };
         Line {
