@@ -236,6 +236,12 @@ impl Columns {
     }
 }
 
+/// Why nothing is known of a component. What others say of theirs was seen once, and is unknown while they are away.
+fn unknown(component: &Component) -> &'static str {
+    let was_seen = component.checked_at.is_some() || component.since.is_some();
+    if was_seen || !component.part_of.is_empty() { "not known at present" } else { "never checked" }
+}
+
 fn word(state: State) -> String {
     format!("{} {}", words::sign(state), words::state(state))
 }
