@@ -103,14 +103,18 @@ impl Journal {
 
 /// Says a change in the log: in one process there are several services.
 pub(super) fn log(service: &str, change: &Change, report: &Report) {
-    let name = |state: State| state.as_str_name().trim_start_matches("STATE_");
+    let name = |state: State| match state {
+        State::Unspecified => "UNKNOWN",
+        state => state.as_str_name().trim_start_matches("STATE_"),
+    };
     let (component, detail) = match change.name.as_str() {
         "" if change.to() == State::Up => ("the process", String::new()),
         "" => ("the process", what_ails(report)),
         component => (component, change.detail.clone()),
     };
     let (from, state) = (name(change.from()), name(change.to()));
-    if is_worse(change) {
+    // Who shuts a process down knows.
+    if is_worse(change) && !report.draining {
         tracing::warn!(service, component, from, state, detail, "health changed");
     } else {
         tracing::info!(service, component, from, state, detail, "health changed");
