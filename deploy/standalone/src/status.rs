@@ -38,6 +38,8 @@ const UNASKED: u8 = 3;
 
 /// What a report without details means.
 const HINT: &str = "Callers with a key see more: give one by --key-file or in PENSTOCK_API_KEY.";
+/// Said below a report without details to who gave a key.
+const HINT_KEY: &str = "No details: the key may not see them, or nobody can judge it at present.";
 
 /// Show how a running Penstock is: its services, their stores, engines and models.
 ///
@@ -114,7 +116,7 @@ impl Status {
             colour: on_terminal && !plain,
             many: self.watch,
             window: in_place.then_some(window),
-            hint: Some(HINT).filter(|_| !source.has_key()),
+            hint: Some(if source.has_key() { HINT_KEY } else { HINT }),
             address: source.address.clone(),
             last: None,
             is_lost: false,

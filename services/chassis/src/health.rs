@@ -221,6 +221,7 @@ impl Health {
         let mut report = registry.report();
         let news = registry.journal.take(&mut report, SystemTime::now());
         let own = registry.own_of(news);
+        let (service, quiet) = (registry.service, registry.ended);
         let report = Arc::new(report);
         // Sent under the lock: reports never overtake one another. First to those who ask, so that who is woken finds
         // it there.
@@ -233,7 +234,10 @@ impl Health {
             changed
         });
         drop(registry);
-        own.iter().for_each(journal::log);
+        // What goes away at the end is no news.
+        if !quiet {
+            own.iter().for_each(|change| journal::log(service, change, &report));
+        }
     }
 
     /// Makes those who watch look again: what they ask for may have become known, or their time be over.

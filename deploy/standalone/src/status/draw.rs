@@ -129,7 +129,7 @@ impl Style {
     fn facts(self, component: &Component) -> Line {
         let age = |moment| words::ago(moment, self.now).map(words::age).unwrap_or_default();
         let reason = match component.state() {
-            State::Unspecified if component.detail.is_empty() => "never checked".to_owned(),
+            State::Unspecified if component.detail.is_empty() => unknown(component).to_owned(),
             _ => plain(&component.detail),
         };
         Line {
@@ -234,6 +234,12 @@ impl Columns {
         let Self { state: a, name: b, latency: c, since: d, check: e } = self;
         format!("{state:<a$}  {name:<b$}  {latency:>c$}  {since:>d$}  {check:>e$}  REASON\n")
     }
+}
+
+/// Why nothing is known of a component. What others say of theirs was seen once, and is unknown while they are away.
+fn unknown(component: &Component) -> &'static str {
+    let was_seen = component.checked_at.is_some() || component.since.is_some();
+    if was_seen || !component.part_of.is_empty() { "not known at present" } else { "never checked" }
 }
 
 fn word(state: State) -> String {

@@ -101,7 +101,9 @@ impl<W: Write> Screen<W> {
             text.push_str(&style.changes(changes));
         }
         // Who may see details gets the times of checks.
-        let is_bare = answer.report.components.iter().all(|component| component.checked_at.is_none());
+        let components = &answer.report.components;
+        let is_bare =
+            !components.is_empty() && components.iter().all(|component| component.checked_at.is_none());
         if let Some(hint) = self.hint.filter(|_| is_bare && !answer.report.starting) {
             let _ = writeln!(text, "\n{hint}");
         }

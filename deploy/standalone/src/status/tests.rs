@@ -173,6 +173,8 @@ fn a_report_without_details_says_how_to_get_them() {
     let mut screen = Screen { hint: Some(HINT), ..screen(None) };
     screen.show(answer(State::Up, 2), UNIX_EPOCH).unwrap();
     assert!(drawn(&mut screen).contains(HINT));
+    screen.show(answer(State::Up, 0), UNIX_EPOCH).unwrap();
+    assert!(!drawn(&mut screen).contains(HINT), "nothing to tell more of");
     let mut detailed = answer(State::Up, 2);
     detailed.report.components[0].checked_at = Some(UNIX_EPOCH.into());
     screen.show(detailed, UNIX_EPOCH).unwrap();

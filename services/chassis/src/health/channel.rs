@@ -68,7 +68,7 @@ impl Health {
 }
 
 /// The parts of a service that make it unwell.
-fn what_ails(report: &Report) -> String {
+pub(super) fn what_ails(report: &Report) -> String {
     if report.draining {
         return "shutting down".to_owned();
     }

@@ -8,6 +8,8 @@ use std::{
 use penstock_proto::status::v1::{Change, Kind, Report, State};
 use prost_types::Timestamp;
 
+use super::channel::what_ails;
+
 /// The changes that are remembered, and the last word on every component.
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -32,7 +34,8 @@ impl Journal {
     pub(super) fn take(&mut self, report: &mut Report, now: SystemTime) -> Vec<Change> {
         let at: Timestamp = now.into();
         let mut news = Vec::new();
-        let overall = if report.starting { State::Unspecified } else { report.state() };
+        let overall =
+            if report.starting || self.waits_for(report) { State::Unspecified } else { report.state() };
         let why = if report.draining { "shutting down" } else { "" };
         self.look("", Kind::Unspecified, overall, why, at, &mut news);
         for component in &mut report.components {
@@ -53,6 +56,14 @@ impl Journal {
             self.changes.push_back(change.clone());
         }
         news
+    }
+
+    /// Whether nothing can be said of the process yet: something that it needs has never been looked at.
+    fn waits_for(&self, report: &Report) -> bool {
+        let mut own = report.components.iter().filter(|component| component.part_of.is_empty());
+        !report.draining
+            && !self.known.contains_key("")
+            && own.any(|component| component.required && component.state() == State::Unspecified)
     }
 
     fn look(
@@ -90,17 +101,29 @@ impl Journal {
     }
 }
 
-/// Says a change in the log.
-pub(super) fn log(change: &Change) {
-    let component = if change.name.is_empty() { "the process" } else { change.name.as_str() };
-    let name = |state: State| state.as_str_name().trim_start_matches("STATE_");
-    let (from, state, detail) = (change.from(), name(change.to()), change.detail.as_str());
-    // That not all is there yet at the start is no reason to look.
-    if change.to() == State::Up || from == State::Unspecified {
-        tracing::info!(component, state, detail, "health changed");
+/// Says a change in the log: in one process there are several services.
+pub(super) fn log(service: &str, change: &Change, report: &Report) {
+    let name = |state: State| match state {
+        State::Unspecified => "UNKNOWN",
+        state => state.as_str_name().trim_start_matches("STATE_"),
+    };
+    let (component, detail) = match change.name.as_str() {
+        "" if change.to() == State::Up => ("the process", String::new()),
+        "" => ("the process", what_ails(report)),
+        component => (component, change.detail.clone()),
+    };
+    let (from, state) = (name(change.from()), name(change.to()));
+    // Who shuts a process down knows.
+    if is_worse(change) && !report.draining {
+        tracing::warn!(service, component, from, state, detail, "health changed");
     } else {
-        tracing::warn!(component, from = name(from), state, detail, "health changed");
+        tracing::info!(service, component, from, state, detail, "health changed");
     }
+}
+
+/// Whether somebody should look. That not all is there yet at the start is no reason to.
+fn is_worse(change: &Change) -> bool {
+    change.from() != State::Unspecified && change.to() > change.from()
 }
 
 #[cfg(test)]
@@ -129,6 +152,34 @@ mod tests {
         assert_eq!(news.len(), 1);
         assert_eq!((news[0].from(), news[0].to(), news[0].at), (State::Up, State::Down, Some(at(4).into())));
         assert!(journal.take(&mut report(State::Down), at(5)).is_empty());
+    }
+
+    #[test]
+    fn nothing_is_said_of_the_process_until_what_it_needs_was_looked_at() {
+        let mut journal = Journal::new(10);
+        let needs = |state: State, process: State| {
+            let mut report = report(state);
+            report.state = process.into();
+            report.components[0].required = true;
+            report
+        };
+        assert!(journal.take(&mut needs(State::Unspecified, State::Down), UNIX_EPOCH).is_empty());
+        assert!(journal.take(&mut needs(State::Up, State::Up), UNIX_EPOCH).is_empty());
+        let news = journal.take(&mut needs(State::Unspecified, State::Down), UNIX_EPOCH);
+        assert_eq!(news.len(), 1, "what is lost later is news: {news:?}");
+    }
+
+    #[test]
+    fn to_get_better_is_no_reason_to_look() {
+        let change =
+            |from: State, to: State| Change { from: from.into(), to: to.into(), ..Change::default() };
+        assert!(
+            is_worse(&change(State::Up, State::Degraded)) && is_worse(&change(State::Degraded, State::Down))
+        );
+        assert!(
+            !is_worse(&change(State::Down, State::Degraded)) && !is_worse(&change(State::Down, State::Up))
+        );
+        assert!(!is_worse(&change(State::Unspecified, State::Down)), "at the start");
     }
 
     #[test]

@@ -128,6 +128,17 @@ fn the_head_says_what_happens_to_the_process() {
 }
 
 #[test]
+fn what_was_seen_once_is_not_called_never_checked() {
+    let mut own = component(Kind::Service, "router", "", State::Unspecified, "");
+    (own.checked_at, own.since) = (None, None);
+    let theirs = Component { part_of: "router".into(), name: "auth".into(), ..own.clone() };
+    let text = style(100).report("http://127.0.0.1:4000", &report(State::Down, vec![own, theirs]));
+    let reason = |name: &str| text.lines().find(|line| line.contains(name)).unwrap();
+    assert!(reason(" router ").ends_with("never checked"), "{text}");
+    assert!(reason(" auth ").ends_with("not known at present"), "{text}");
+}
+
+#[test]
 fn what_does_not_fit_is_counted_and_what_ails_comes_first() {
     let mut components: Vec<_> = (0..3000)
         .map(|n| component(Kind::Deployment, &format!("deployment/{n:04}"), "a", State::Up, ""))
