@@ -165,7 +165,8 @@ impl Evidence {
         });
         if !contradicted {
             let (state, _) = self.judge.take(spoken(outcome), latency);
-            if state == found {
+            // A first answer that was slow is taken for the state, though it speaks for another one.
+            if state == found || self.checked_at.is_none() {
                 self.checked_at = Some(wall);
             }
             if found != State::Down {

@@ -131,7 +131,8 @@ impl Generations {
             let hours = Budget::left_of_day(SystemTime::now()).as_secs().div_ceil(3600);
             tracing::warn!(
                 hours,
-                "the day's tokens for generations that show health are used up: none for so many hours, raise                  inference_adapter.generation_probe.tokens_per_day"
+                "the day's tokens for generations that show health are used up: none for so many hours, raise \
+                 inference_adapter.generation_probe.tokens_per_day"
             );
         }
     }

@@ -54,6 +54,7 @@ pub(crate) fn follow(
         models,
         reported: Vec::new(),
         first: None,
+        lost: false,
     };
     let stopping = chassis.tasks.stopping();
     chassis.tasks.spawn("deployments", async move {
@@ -72,6 +73,8 @@ struct Follower {
     reported: Vec<DeploymentReport>,
     /// When the first report came.
     first: Option<Instant>,
+    /// The check of the adapter said, when that was last looked at, that it is lost.
+    lost: bool,
 }
 
 impl Follower {
@@ -94,12 +97,15 @@ impl Follower {
         let mut looks = interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         looks.reset();
+        let mut health = self.health.changes();
+        self.lost = self.is_lost();
         loop {
             tokio::select! {
                 report = reports.next() => match report {
                     Some(Ok(report)) => self.take(report.deployments),
                     _ => return,
                 },
+                Ok(()) = health.changed() => self.follow_check(),
                 _ = looks.tick() => self.look().await,
             }
         }
@@ -134,11 +140,28 @@ impl Follower {
         self.models.set(state, detail, None);
     }
 
-    /// The watch has ended. That alone says little: it may have moved from one replica to another.
-    fn show_loss(&self) {
+    /// An adapter that hangs does not end its watch: its check says so first, and that it goes on.
+    fn follow_check(&mut self) {
+        let lost = self.is_lost();
+        if lost == self.lost {
+            return;
+        }
+        self.lost = lost;
+        match lost {
+            true => self.show_loss(),
+            false if self.first.is_some() => self.show(),
+            false => {}
+        }
+    }
+
+    fn is_lost(&self) -> bool {
         let report = self.health.report();
-        let lost = report.components.iter().any(|one| one.name == ADAPTER && one.state() == State::Down);
-        if lost && self.first.is_some() {
+        report.components.iter().any(|one| one.name == ADAPTER && one.state() == State::Down)
+    }
+
+    /// The watch has ended, or hangs. That alone says little: it may have moved from one replica to another.
+    fn show_loss(&self) {
+        if self.is_lost() && self.first.is_some() {
             self.models.parts(model_health::unreachable(&self.registry.load()));
             self.models.down(model_health::UNREACHABLE, None);
         }

@@ -135,12 +135,15 @@ impl Shared {
     }
 
     /// The less loaded of two replicas taken at random, among those that serve; without one, among those that
-    /// are not ejected.
+    /// are not ejected. If all are ejected, one that has just come back may be among them: one call tries.
     fn pick(&self, tried: Option<&Arc<Replica>>) -> Option<Arc<Replica>> {
         let now = Instant::now();
         let replicas = self.replicas.load();
         let left = |replica: &&Arc<Replica>| tried.is_none_or(|tried| !Arc::ptr_eq(tried, replica));
         let admitted: Vec<_> = replicas.iter().filter(left).filter(|replica| replica.admits(now)).collect();
+        if admitted.is_empty() {
+            return replicas.iter().filter(left).find(|replica| replica.claim_early(now)).cloned();
+        }
         let serving: Vec<_> = admitted.iter().copied().filter(|replica| replica.is_serving()).collect();
         let candidates = if serving.is_empty() { admitted } else { serving };
         let any = || candidates.get(fastrand::usize(..candidates.len().max(1)));
@@ -256,5 +259,19 @@ mod tests {
         let before = Instant::now();
         shared.wait_for_first_resolution(before + MAX_TIMEOUT).await;
         assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_are_ejected_one_that_has_come_back_is_found_before_its_pause_is_over() {
+        let (shared, tasks) = (unresolved(), Tasks::default());
+        let (back, lost) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
+        let (back, lost) = (Replica::start(back, &tasks), Replica::start(lost, &tasks));
+        shared.replicas.store(Arc::new(vec![Arc::clone(&back), Arc::clone(&lost)]));
+        back.fail_often();
+        assert!(Arc::ptr_eq(&shared.pick(None).unwrap(), &lost), "one that works is preferred");
+        assert!(shared.pick(Some(&lost)).is_none(), "it has just failed");
+        tokio::time::advance(Duration::from_millis(50)).await;
+        assert!(Arc::ptr_eq(&shared.pick(Some(&lost)).unwrap(), &back));
+        assert!(shared.pick(Some(&lost)).is_none(), "one call tries, not all");
     }
 }

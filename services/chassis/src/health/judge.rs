@@ -16,12 +16,14 @@ pub struct Judge {
     /// Outcomes in a row that were worse than the state, or better.
     worse: u32,
     better: u32,
+    /// Those of the worse ones that spoke for DOWN, in a row: that something was slow before is no failure of it.
+    lost: u32,
 }
 
 impl Judge {
     /// Nothing is known yet.
     pub fn new(config: CheckConfig) -> Self {
-        Self { config, state: State::Unspecified, detail: String::new(), worse: 0, better: 0 }
+        Self { config, state: State::Unspecified, detail: String::new(), worse: 0, better: 0, lost: 0 }
     }
 
     /// The state now, and what is wrong.
@@ -35,18 +37,20 @@ impl Judge {
         let (found, detail, needed) = self.read(outcome, latency);
         if self.state == State::Unspecified && found != itself && needed > 1 {
             self.set(itself, why);
-            self.worse = 1;
+            (self.worse, self.lost) = (1, u32::from(found == State::Down));
             return self.state();
         }
         if self.state == State::Unspecified || found == self.state {
             self.set(found, detail);
         } else if found > self.state {
             (self.worse, self.better) = (self.worse.saturating_add(1), 0);
-            if self.worse >= needed {
+            self.lost = if found == State::Down { self.lost.saturating_add(1) } else { 0 };
+            let agree = if found == State::Down { self.lost } else { self.worse };
+            if agree >= needed {
                 self.set(found, detail);
             }
         } else {
-            (self.worse, self.better) = (0, self.better.saturating_add(1));
+            (self.worse, self.lost, self.better) = (0, 0, self.better.saturating_add(1));
             if self.better >= self.config.recoveries {
                 self.set(found, detail);
             }
@@ -65,7 +69,8 @@ impl Judge {
     }
 
     fn set(&mut self, state: State, detail: String) {
-        (self.state, self.detail, self.worse, self.better) = (state, detail, 0, 0);
+        (self.state, self.detail) = (state, detail);
+        (self.worse, self.better, self.lost) = (0, 0, 0);
     }
 
     /// The state that an outcome speaks for, and how many of them it takes.

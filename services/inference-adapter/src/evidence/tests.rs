@@ -104,6 +104,14 @@ fn slow_is_degraded_and_several_fast_answers_mend_it() {
 }
 
 #[test]
+fn a_first_answer_that_was_slow_has_its_time() {
+    let mut story = Story::new();
+    assert_eq!(story.check(Ok(()), SLOW, 1000), State::Up);
+    let seen = story.0.seen();
+    assert_eq!((seen.checked_at, seen.last_success_at), (Some(at(1000).1), Some(at(1000).1)));
+}
+
+#[test]
 fn overloaded_and_loading_is_degraded_other_failures_are_down() {
     for reason in Reason::ALL.iter().copied() {
         let expected = match reason {

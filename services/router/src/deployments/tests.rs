@@ -1,6 +1,8 @@
-//! What a look at the adapter may change: times, and no state.
+//! What a look at the adapter may change (times, and no state), and what its check means for the models.
 
 use std::time::SystemTime;
+
+use tonic::service::Routes;
 
 use super::*;
 
@@ -24,4 +26,46 @@ fn a_look_refreshes_times_where_both_agree_on_the_state() {
     assert_eq!(known[0], fresh("a", State::Up));
     assert_eq!(known[1], deployment("b", State::Up), "another replica sees it otherwise");
     assert_eq!(known[2], deployment("c", State::Down));
+}
+
+#[tokio::test]
+async fn models_follow_the_check_of_an_adapter_that_hangs() {
+    let chassis = Chassis::default();
+    let health = chassis.health.clone();
+    let mut follower = Follower {
+        client: DeploymentsClient::new(Channel::local(Routes::default(), &chassis)),
+        configured: Vec::new(),
+        registry: Arc::new(ArcSwap::from_pointee(Registry::new(&[], &[]))),
+        models: health.component("models", Kind::Part, true),
+        health: health.clone(),
+        reported: Vec::new(),
+        first: None,
+        lost: false,
+    };
+    let adapter = health.component(ADAPTER, Kind::Service, true);
+    let model = || {
+        let report = health.report();
+        report.components.iter().find(|one| one.name == "model/m").map(|one| one.state())
+    };
+    adapter.up(None);
+    let deployment = DeploymentReport {
+        id: "a".into(),
+        model: "m".into(),
+        discovered: true,
+        state: State::Up.into(),
+        ..DeploymentReport::default()
+    };
+    follower.take(vec![deployment.clone()]);
+    follower.follow_check();
+    assert_eq!(model(), Some(State::Up));
+    adapter.down("hangs", None);
+    follower.follow_check();
+    assert_eq!(model(), Some(State::Down));
+    // It goes on: its word counts, though its check has not said so yet.
+    follower.take(vec![deployment]);
+    follower.follow_check();
+    assert_eq!(model(), Some(State::Up));
+    adapter.up(None);
+    follower.follow_check();
+    assert_eq!(model(), Some(State::Up));
 }

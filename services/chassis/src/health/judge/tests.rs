@@ -53,6 +53,19 @@ fn slow_means_what_the_configuration_says_and_needs_its_own_number() {
     assert_eq!(never.take(Outcome::Up, SLOW).0, State::Up);
 }
 
+#[test]
+fn what_was_slow_has_not_failed() {
+    let mut judge = judge();
+    judge.take(Outcome::Up, FAST);
+    judge.take(Outcome::Up, SLOW);
+    assert_eq!(
+        judge.take(down(), FAST).0,
+        State::Up,
+        "one lost answer is no failure, slow ones before it or not"
+    );
+    assert_eq!(judge.take(down(), FAST).0, State::Down);
+}
+
 /// An outcome and whether it was slow.
 fn looks() -> impl Strategy<Value = Vec<(Outcome, Duration)>> {
     let outcome = prop_oneof![
