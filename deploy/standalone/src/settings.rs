@@ -14,6 +14,21 @@ use crate::topology::Service;
 /// The file that is read if it is there and none is named.
 const DEFAULT_FILE: &str = "penstock.toml";
 
+/// What there is to be checked, by its name in health.
+const CHECKED: [&str; 11] = [
+    "auth",
+    "auth/store",
+    "cache",
+    "cache/objects",
+    "cache/store",
+    "deployment/",
+    "inference-adapter",
+    "models",
+    "rate-limiter",
+    "rate-limiter/store",
+    "router",
+];
+
 /// Options of the commands that start services.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Options {
@@ -81,7 +96,7 @@ impl Settings {
     fn read(mut document: Document, service: Option<Service>) -> Result<Self, Mistakes> {
         let telemetry = TelemetryConfig::read(&mut document);
         let shutdown = ShutdownConfig::read(&mut document);
-        let health = HealthConfig::read(&mut document);
+        let health = HealthConfig::read(&mut document, &CHECKED);
         // The facade's health shows the whole mesh.
         let sends_alerts = service.is_none_or(|service| service == Service::Facade);
         let alerts = penstock_alerts::Config::read(&mut document, sends_alerts);

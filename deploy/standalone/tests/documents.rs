@@ -87,7 +87,7 @@ fn settings(file: Option<&str>) -> Vec<String> {
     let environment = Environment::default();
     let mut settings = vec![
         format!("{:?}", ShutdownConfig::read(&mut document)),
-        format!("{:?}", HealthConfig::read(&mut document)),
+        format!("{:?}", HealthConfig::read(&mut document, &[])),
         format!("{:?}", TelemetryConfig::read(&mut document)),
         format!("{:?}", penstock_alerts::Config::read(&mut document, true)),
     ];

@@ -103,15 +103,20 @@ impl Default for HealthConfig {
 }
 
 impl HealthConfig {
-    /// Reads the section `[health]`; mistakes are noted in the document.
-    pub fn read(document: &mut Document) -> Self {
+    /// Reads the section `[health]`; mistakes are noted in the document. `known` are the names that there are to be
+    /// checked; `deployment/` stands for all that begin so.
+    pub fn read(document: &mut Document, known: &[&str]) -> Self {
         let mut section = document.section("health");
         let default = Self::default();
         let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         Self {
             history_max: number(section.integer("history_max", default.history_max as u64, 1..=100_000)),
             watches_max: number(section.integer("watches_max", default.watches_max as u64, 1..=100_000)),
-            rules: section.tables("checks").into_iter().map(|mut rule| Rule::read(&mut rule)).collect(),
+            rules: section
+                .tables("checks")
+                .into_iter()
+                .map(|mut rule| Rule::read(&mut rule, known))
+                .collect(),
         }
     }
 
@@ -146,19 +151,29 @@ impl HealthConfig {
     #[cfg(test)]
     pub(crate) fn of_text(text: &str) -> Self {
         let mut document = Document::parse(Some(text), crate::config::Environment::default()).unwrap();
-        let config = Self::read(&mut document);
+        // Names of the tests.
+        let known = ["a", "b", "s", "auth", "auth/store", "cache/redis", "deployment/"];
+        let config = Self::read(&mut document, &known);
         document.finish().unwrap();
         config
     }
 }
 
 impl Rule {
-    fn read(section: &mut Section) -> Self {
-        let name = section.required_string("name");
-        let (name, is_prefix) = match name.strip_suffix('*') {
+    fn read(section: &mut Section, known: &[&str]) -> Self {
+        let given = section.required_string("name");
+        let (name, is_prefix) = match given.strip_suffix('*') {
             Some(prefix) => (prefix.to_owned(), true),
-            None => (name, false),
+            None => (given.clone(), false),
         };
+        let fits = |known: &&str| {
+            *known == given
+                || known.ends_with('/') && name.starts_with(known)
+                || is_prefix && known.starts_with(&name)
+        };
+        if !given.is_empty() && !known.iter().any(fits) {
+            section.mistake("name", format!("is \"{given}\"; there is {}", known.join(", ")));
+        }
         let span = |section: &mut Section, key: &str, range: RangeInclusive<Duration>| {
             section.has(key).then(|| section.duration(key, *range.start(), range))
         };
@@ -214,7 +229,7 @@ mod tests {
     fn mistakes_are_noted_with_their_lines() {
         let text = "[health]\n[[health.checks]]\nslow_means = 'bad'\ninterval = '1ms'\ncolour = 1";
         let mut document = Document::parse(Some(text), Environment::default()).unwrap();
-        HealthConfig::read(&mut document);
+        HealthConfig::read(&mut document, &["auth"]);
         let mistakes = document.finish().unwrap_err().to_string();
         for expected in ["health.checks[0].name", "line 3", "line 4", "colour"] {
             assert!(mistakes.contains(expected), "{expected}: {mistakes}");
