@@ -58,7 +58,8 @@ async fn two(topology: Topology, more: &str) -> Two {
     let two = Two { mesh, engine, lost, narrow };
     until("both models to be judged", async || {
         let health = two.mesh.client().get("/health").await.json();
-        (health["healthy_count"] == 1 && health["unhealthy_count"] == 1).then_some(())
+        let told = health["healthy_count"] == 1 && health["unhealthy_endpoints"][0]["state"] == "DOWN";
+        (told && health["state"] == "DEGRADED").then_some(())
     })
     .await;
     two
