@@ -130,7 +130,8 @@ both! {
         let mut events = mesh.client().stream(&chat("test-model")).await;
         for (n, text) in texts.iter().enumerate() {
             assert_eq!(&events.next_text().await, text);
-            assert_eq!(engine.calls()[0].chunks(), n + 2, "the engine ran ahead of the test");
+            // It counts what it has written, which may be read here before it is counted.
+            assert!(engine.calls()[0].chunks() <= n + 2, "the engine ran ahead of the test");
             engine.open(1);
         }
         assert_eq!(events.rest().await.last().map(String::as_str), Some("[DONE]"));
