@@ -5,7 +5,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use axum::http::HeaderMap;
 use futures_util::{Stream, StreamExt as _, stream};
-use penstock_chassis::{CallContext, Health, MODEL_PREFIX, Watch};
+use penstock_chassis::{CallContext, HEALTH_NAME_MAX_BYTES, Health, MODEL_PREFIX, Watch};
 use penstock_proto::{
     Error, Reason,
     status::v1::{
@@ -35,9 +35,6 @@ pub(crate) const STATUS: &str = "penstock.status.v1.Status";
 
 /// Longest that a call waits to learn what its key is worth, whatever its own deadline.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Longest name that a watch keeps, in bytes: no service has a longer one, now or later.
-const NAME_MAX_BYTES: usize = 512;
 
 /// Both services.
 pub(crate) fn routes(health: &Health, access: &Access) -> Routes {
@@ -118,7 +115,7 @@ impl HealthService for Faces {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = Caller::of(&request);
         let mut service = request.into_inner().service;
-        if service.len() > NAME_MAX_BYTES {
+        if service.len() > HEALTH_NAME_MAX_BYTES {
             // Nothing of it is kept.
             service = "?".to_owned();
         }
@@ -152,7 +149,7 @@ impl StatusService for Faces {
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let caller = Caller::of(&request);
         let sight = self.sight(&caller).await?;
-        let reports = self.health.watch(|_, report| Arc::new(report.clone()))?;
+        let reports = self.health.watch(|_, report| Arc::clone(report))?;
         let watcher = Watcher::new(self.clone(), caller, sight, reports);
         let reports = stream::unfold(watcher, |mut watcher| async move {
             let next = watcher.next().await?;

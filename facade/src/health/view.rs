@@ -3,13 +3,10 @@
 
 use std::collections::HashSet;
 
-use penstock_chassis::MODEL_PREFIX;
+use penstock_chassis::{DEPLOYMENT_PREFIX, MODEL_PREFIX};
 use penstock_proto::status::v1::{Change, Component, Kind, Report, State};
 
 use super::{access::Sight, config::Public};
-
-/// What the names of deployments begin with.
-const DEPLOYMENT_PREFIX: &str = "deployment/";
 
 /// What a component is, by its name too: what has the name of a model is never shown as something else.
 pub(super) fn kind(name: &str, kind: Kind) -> Kind {

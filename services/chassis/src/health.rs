@@ -29,7 +29,7 @@ pub use self::{
     component::Component,
     config::{CheckConfig, HealthConfig},
     evidence::Evidence,
-    grpc::Watch,
+    grpc::{NAME_MAX_BYTES, Watch},
     judge::Judge,
 };
 use self::{
@@ -49,6 +49,8 @@ const READINESS: &str = "readiness";
 const STARTUP: &str = "startup";
 /// What the names of models begin with, here and in reports.
 pub const MODEL_PREFIX: &str = "model/";
+/// What those of deployments begin with, in reports.
+pub const DEPLOYMENT_PREFIX: &str = "deployment/";
 
 /// The health of a process. Cheap to clone.
 #[derive(Clone, Debug)]

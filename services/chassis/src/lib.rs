@@ -23,7 +23,8 @@ pub use channel::{Channel, InvalidEndpoint};
 pub use context::CallContext;
 pub use early::Opening;
 pub use health::{
-    Check, CheckConfig, Component, Evidence, Health, HealthConfig, Judge, MODEL_PREFIX, Outcome, Watch,
+    Check, CheckConfig, Component, DEPLOYMENT_PREFIX, Evidence, Health, HealthConfig, Judge, MODEL_PREFIX,
+    NAME_MAX_BYTES as HEALTH_NAME_MAX_BYTES, Outcome, Watch,
 };
 pub use metrics::Metrics;
 pub use process::{Process, ShutdownConfig};

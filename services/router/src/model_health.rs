@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use penstock_chassis::MODEL_PREFIX;
+use penstock_chassis::{DEPLOYMENT_PREFIX, MODEL_PREFIX};
 use penstock_proto::{
     adapter::v1::Deployment,
     status::v1::{Component, Kind, State},
@@ -12,8 +12,6 @@ use prost_types::Timestamp;
 
 use crate::registry::{Model, Registry};
 
-/// What the names of deployments begin with in reports.
-const DEPLOYMENT_PREFIX: &str = "deployment/";
 /// What is said of the models where the adapter itself is lost.
 pub(crate) const UNREACHABLE: &str = "the inference-adapter cannot be reached";
 /// Models that are named where several are not well; more would not be read.

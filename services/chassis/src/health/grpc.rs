@@ -28,7 +28,7 @@ use tonic_health::pb::{
 use super::{Health, LIVENESS, MODEL_PREFIX, READINESS, STARTUP};
 
 /// Longest name of a service that is looked up, in bytes: no real one comes near it.
-const NAME_MAX_BYTES: usize = 512;
+pub const NAME_MAX_BYTES: usize = 512;
 
 /// `models`: whether the names of models are told to everybody.
 pub(super) fn add_to(routes: Routes, health: &Health, models: bool) -> Routes {
@@ -85,7 +85,7 @@ impl Health {
     /// Too many streams watch already.
     pub fn watch<T>(
         &self,
-        view: impl Fn(&Health, &Report) -> T + Send + 'static,
+        view: impl Fn(&Health, &Arc<Report>) -> T + Send + 'static,
     ) -> Result<Watch<T>, Status> {
         let room = Arc::clone(&self.inner.watches).try_acquire_owned().map_err(|_| {
             Error::new(
@@ -133,7 +133,7 @@ impl StatusService for Faces {
     type WatchStream = Watch<WatchResponse>;
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let watch = self.health.watch(|_, report| WatchResponse { report: Some(report.clone()) })?;
+        let watch = self.health.watch(|_, report| WatchResponse { report: Some(Report::clone(report)) })?;
         Ok(Response::new(watch))
     }
 
@@ -149,7 +149,7 @@ impl StatusService for Faces {
     }
 }
 
-type View<T> = Box<dyn Fn(&Health, &Report) -> T + Send>;
+type View<T> = Box<dyn Fn(&Health, &Arc<Report>) -> T + Send>;
 
 /// A view of the report at once and then whenever the view changes; ends when the process shuts down.
 pub struct Watch<T> {
@@ -171,7 +171,7 @@ impl<T> Watch<T> {
     fn new(
         health: &Health,
         room: OwnedSemaphorePermit,
-        view: impl Fn(&Health, &Report) -> T + Send + 'static,
+        view: impl Fn(&Health, &Arc<Report>) -> T + Send + 'static,
     ) -> Self {
         let reports = WatchStream::new(health.changes());
         Self { reports, health: health.clone(), view: Box::new(view), last: None, ending: false, _room: room }
