@@ -8,8 +8,14 @@ use prost::Message as _;
 fn main() -> Result<(), Box<dyn Error>> {
     let areas = ["inference", "auth", "ratelimit", "cache", "adapter", "status"];
     let mut files: Vec<_> = areas.map(|area| format!("penstock/{area}/v1/{area}.proto")).into();
-    files
-        .extend(["penstock/inference/v1/stored.proto", "penstock/cache/v1/objects.proto"].map(str::to_owned));
+    files.extend(
+        [
+            "penstock/inference/v1/stored.proto",
+            "penstock/cache/v1/objects.proto",
+            "penstock/router/v1/routing.proto",
+        ]
+        .map(str::to_owned),
+    );
     println!("cargo:rerun-if-changed=penstock");
     let descriptors = protox::compile(files, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join("penstock.bin");

@@ -37,4 +37,5 @@ areas! {
     cache "penstock.cache.v1"
     adapter "penstock.adapter.v1"
     status "penstock.status.v1"
+    router "penstock.router.v1"
 }

@@ -12,12 +12,28 @@ pub const TRACESTATE: &str = "tracestate";
 pub const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// Router to adapter: which deployment is to answer.
 pub const DEPLOYMENT: &str = "x-penstock-deployment";
+/// Router to adapter: who waits for a place on the deployment, so that places are shared fairly.
+pub const TENANT: &str = "x-penstock-tenant";
+/// Router to adapter: estimated tokens of the request, prompt and answer together.
+pub const TOKENS: &str = "x-penstock-tokens";
+/// Router to adapter: `no`, if the request is not to wait for a place, since it can go elsewhere.
+pub const QUEUE: &str = "x-penstock-queue";
+/// From a caller: requests of one session go to one deployment where the model's strategy is `affinity`.
+pub const SESSION: &str = "x-penstock-session";
+/// From a caller: only deployments that have all of these tags, separated by commas.
+pub const TAGS: &str = "x-penstock-tags";
+/// From a caller: only deployments where the request is expected to cost at most so many US dollars.
+pub const MAX_COST: &str = "x-penstock-max-cost";
+/// From a caller: only deployments whose first token is expected within so many milliseconds.
+pub const MAX_LATENCY: &str = "x-penstock-max-latency";
 /// From mesh to mesh: how many meshes the request has gone through, so that a circle ends.
 pub const HOPS: &str = "x-penstock-hops";
 /// On an answer: the model that gave it, after aliases and fallbacks.
 pub const MODEL: &str = "x-penstock-model";
 /// On an answer: how many deployments failed before this one.
 pub const FALLBACKS: &str = "x-penstock-fallbacks";
+/// On an answer: by which decision it came about, for `router.v1.Routing/GetDecision`.
+pub const DECISION: &str = "x-penstock-decision";
 /// On an answer: `hit`, `miss` or `bypass`.
 pub const CACHE: &str = "x-penstock-cache";
 /// On an answer that is not streamed: `estimated`, if its usage was counted here because the engine did not.
@@ -40,9 +56,10 @@ pub const REMAINING_TOKENS: &str = "x-ratelimit-remaining-tokens";
 pub const RESET_TOKENS: &str = "x-ratelimit-reset-tokens";
 
 /// What an answer of the router may carry in its metadata and a facade hands on as headers.
-pub const ANSWER: [&str; 11] = [
+pub const ANSWER: [&str; 12] = [
     MODEL,
     FALLBACKS,
+    DECISION,
     CACHE,
     USAGE,
     AGE,
@@ -53,3 +70,6 @@ pub const ANSWER: [&str; 11] = [
     REMAINING_TOKENS,
     RESET_TOKENS,
 ];
+
+/// What a caller may say about the way of a request, and a facade hands on from headers.
+pub const STEERING: [&str; 4] = [SESSION, TAGS, MAX_COST, MAX_LATENCY];

@@ -9,8 +9,8 @@ use futures_util::{Stream, StreamExt as _};
 use penstock_chassis::{CallContext, Tasks};
 use penstock_proto::{
     adapter::v1::{
-        Deployment as DeploymentReport, ListRequest, ListResponse, WatchRequest, WatchResponse,
-        deployments_server::Deployments,
+        Deployment as DeploymentReport, ListRequest, ListResponse, ReloadRequest, ReloadResponse,
+        WatchRequest, WatchResponse, deployments_server::Deployments,
     },
     inference::v1::{
         Capabilities, EmbedRequest, EmbedResponse, GenerateRequest, ListModelsRequest, ListModelsResponse,
@@ -154,6 +154,10 @@ impl Deployments for Service {
             changes.map(|table| Ok(WatchResponse { deployments: reports(&table) })).take_until(draining);
         Ok(Response::new(stream.boxed()))
     }
+
+    async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
 }
 
 fn reports(table: &Table) -> Vec<DeploymentReport> {
@@ -175,6 +179,7 @@ fn report(deployment: &Deployment) -> DeploymentReport {
         latency: seen.latency.and_then(|latency| latency.try_into().ok()),
         last_success_at: seen.last_success_at.map(SystemTime::into),
         loaded: deployment.loaded(),
+        ..DeploymentReport::default()
     }
 }
 

@@ -463,7 +463,7 @@ fn of_transport(error: &reqwest::Error) -> Fault {
     } else if error.is_builder() {
         Fault::new(Reason::Internal, "the request to the engine cannot be built")
     } else {
-        Fault::new(Reason::EngineCut, "the engine closed the connection without an answer")
+        Fault::new(Reason::EngineReset, "the engine closed the connection without an answer")
     }
 }
 

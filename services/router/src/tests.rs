@@ -14,7 +14,7 @@ use penstock_chassis::{
 use penstock_proto::{
     Error, Reason,
     adapter::v1::{
-        Deployment, ListRequest, ListResponse, WatchRequest, WatchResponse,
+        Deployment, ListRequest, ListResponse, ReloadRequest, ReloadResponse, WatchRequest, WatchResponse,
         deployments_server::{Deployments, DeploymentsServer},
     },
     auth::v1::{
@@ -85,6 +85,10 @@ impl Deployments for Adapter {
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let now = WatchResponse { deployments: self.deployments.clone() };
         Ok(Response::new(Box::pin(iter([Ok(now)]).chain(pending()))))
+    }
+
+    async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
+        Err(Status::unimplemented("not asked here"))
     }
 }
 
