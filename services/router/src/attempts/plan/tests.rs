@@ -93,7 +93,11 @@ fn what_will_not_pass_is_never_asked_again() {
         NotOffered,
     ] {
         let said = errors(&[reason; 6]);
-        assert_eq!(asked(plan(route(TWO_AND_ANOTHER)), &said), "first:a! failover:b fallback:c", "{reason:?}");
+        assert_eq!(
+            asked(plan(route(TWO_AND_ANOTHER)), &said),
+            "first:a! failover:b fallback:c",
+            "{reason:?}"
+        );
         assert_eq!(asked(plan(route(ONE)), &said), "first:a", "{reason:?}");
     }
 }
