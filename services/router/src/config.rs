@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use penstock_chassis::config::{Document, Section};
 
-pub use self::routing::{AutoConfig, ModelConfig, Routing, Strategy, Target};
+#[cfg(test)]
 pub(crate) use self::routing::Affinity;
+pub use self::routing::{AutoConfig, ModelConfig, Routing, Strategy, Target};
 use crate::caps::Caps;
 
 /// Where the services are that the router calls, as `http://host:port[,host:port…]`.
@@ -275,7 +276,10 @@ mod tests {
             ]
         );
         let twice = "[[models]]\nname='m*'\ndeployments=['a*']\n[[models]]\nname='n'\naliases=['m*']\ndeployments=['a']";
-        assert_eq!(mistakes(twice), ["line 6: models[1].aliases: \"m*\" is the name of another model already"]);
+        assert_eq!(
+            mistakes(twice),
+            ["line 6: models[1].aliases: \"m*\" is the name of another model already"]
+        );
     }
 
     #[test]

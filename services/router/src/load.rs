@@ -72,7 +72,8 @@ impl Load {
         let at = self.at(Instant::now());
         // An hour and more is an hour.
         let after = u32::try_from(after.as_micros()).unwrap_or(u32::MAX).max(1);
-        let _ = self.peak.fetch_update(Relaxed, Relaxed, |peak| Some(pack(next(unpack(peak), after, at), at)));
+        let _ =
+            self.peak.fetch_update(Relaxed, Relaxed, |peak| Some(pack(next(unpack(peak), after, at), at)));
         let seen = self.seen.fetch_add(1, Relaxed) as usize;
         if let Some(oldest) = self.samples.get(seen % SAMPLES) {
             oldest.store(after, Relaxed);

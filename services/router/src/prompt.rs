@@ -4,7 +4,6 @@
 use penstock_proto::inference::v1::{
     ContentPart, GenerateRequest, Message, Prompt, generate_request::Input, message::Content, prompt::Kind,
 };
-use prost::Message as _;
 
 use crate::hash;
 
@@ -34,6 +33,15 @@ fn prompt(request: &GenerateRequest) -> Option<&Kind> {
     match &request.input {
         Some(Input::Text(text)) => text.prompt.as_ref().and_then(|Prompt { kind }| kind.as_ref()),
         Some(Input::Chat(_)) | None => None,
+    }
+}
+
+/// The text to continue; none if it is a conversation, or tokens.
+pub(crate) fn to_continue(request: &GenerateRequest) -> Option<&str> {
+    match prompt(request)? {
+        Kind::Text(text) => Some(text),
+        Kind::Texts(texts) => texts.values.first().map(String::as_str),
+        Kind::Tokens(_) | Kind::TokenLists(_) => None,
     }
 }
 

@@ -130,7 +130,8 @@ impl Section {
 
     /// Whether the key's value is this word; then it is read. Else it is still there for another reading.
     pub fn says(&mut self, key: &str, word: &str) -> bool {
-        let is_it = |node: &Node| matches!(&node.value, Value::String(text) | Value::Text(text) if text == word);
+        let is_it =
+            |node: &Node| matches!(&node.value, Value::String(text) | Value::Text(text) if text == word);
         self.members.iter().any(|(name, node)| name == key && is_it(node)) && self.take(key).is_some()
     }
 

@@ -54,7 +54,15 @@ impl Default for AutoConfig {
                 "trade-offs",
                 "root cause",
             ]),
-            medium_keywords: words(&["explain", "compare", "analyze", "debug", "implement", "review", "plan"]),
+            medium_keywords: words(&[
+                "explain",
+                "compare",
+                "analyze",
+                "debug",
+                "implement",
+                "review",
+                "plan",
+            ]),
             simple_keywords: words(&["translate", "summarize", "spell", "rephrase", "extract"]),
         }
     }
@@ -73,7 +81,7 @@ pub(super) fn read(
         let mut names = names.filter(|other| !other.is_empty());
         names.any(|other| other == name || Pattern::of(other).is_some_and(|other| other.star(name).is_some()))
     };
-    let mut model = |section: &mut Section, key: &str| {
+    let model = |section: &mut Section, key: &str| {
         let name = section.required_string(key);
         if !name.is_empty() && !may_be_found && !is_there(&name) {
             section.mistake(key, format!("\"{name}\" is not the name of a model"));
@@ -82,7 +90,7 @@ pub(super) fn read(
     };
     let (simple, medium, complex) =
         (model(&mut section, "simple"), model(&mut section, "medium"), model(&mut section, "complex"));
-    let mut words = |section: &mut Section, key: &str, default: Vec<String>| {
+    let words = |section: &mut Section, key: &str, default: Vec<String>| {
         if !section.has(key) {
             return default;
         }
