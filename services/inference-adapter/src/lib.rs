@@ -4,8 +4,11 @@
 //! engine's text or a caller's credential goes where it does not belong. Deliberately not here: authentication,
 //! limits, cache, retries, fallback, the choice among deployments. All that is the router's.
 
+mod admission;
 mod answer;
+mod breaker;
 mod budget;
+mod bulkhead;
 mod capabilities;
 mod config;
 mod deployment;
@@ -34,6 +37,7 @@ use penstock_chassis::{Chassis, CheckConfig, MESSAGE_MAX_BYTES};
 use penstock_proto::{
     adapter::v1::deployments_server::DeploymentsServer, inference::v1::inference_server::InferenceServer,
 };
+use tokio::sync::Notify;
 use tonic::service::Routes;
 
 pub use config::Config;
@@ -57,11 +61,12 @@ use crate::{
 /// The HTTP client cannot be built.
 pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
     let metrics = EngineMetrics::register(&chassis.metrics);
+    let opened = Arc::new(Notify::new());
     let foundry = Foundry {
         http: Http::new(config.limits, config.needs_tls(), metrics.clone())?,
+        opened: Arc::clone(&opened),
         chassis: chassis.clone(),
         metrics: metrics.clone(),
-        max_in_flight: config.max_streams_per_deployment,
         usual: CheckConfig {
             interval: config.discovery_interval,
             timeout: config.probe_timeout,
@@ -82,6 +87,7 @@ pub async fn start(config: Config, chassis: &Chassis) -> Result<Routes, Error> {
     };
     discovery.start(&chassis.tasks).await;
     watch::start(&fleet, &chassis.tasks);
+    watch::breakers(&fleet, opened, &chassis.tasks);
     if asked_for {
         Generations::new(config.generation_probe, fleet.clone(), metrics.clone()).start(&chassis.tasks);
     }

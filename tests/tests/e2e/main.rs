@@ -14,6 +14,7 @@ mod alerts;
 mod attempts;
 mod auth;
 mod bad_input;
+mod breaker;
 mod cache;
 mod cancel;
 mod capabilities;
