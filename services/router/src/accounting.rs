@@ -19,6 +19,8 @@ use prometheus_client::{
 };
 use tokio::{sync::mpsc, time::Instant};
 
+use crate::decisions::Trail;
+
 /// Most records that wait: a second of very heavy load. Beyond it they are dropped and counted.
 const QUEUE: usize = 8192;
 /// Records worked on side by side, so that one slow call does not hold the others up.
@@ -57,6 +59,8 @@ pub(crate) struct Account {
     pub(crate) usage: Option<Usage>,
     /// `None`: the caller left.
     pub(crate) outcome: Option<Result<(), Reason>>,
+    /// The decision, where its end is noted.
+    pub(crate) trail: Trail,
     /// Where to store the answer.
     pub(crate) key: Option<EntryKey>,
     /// The whole answer, if it may be stored.
@@ -205,6 +209,7 @@ impl Accounting {
         if account.outcome.is_none() && account.context.remaining().is_some_and(|left| left.is_zero()) {
             account.outcome = Some(Err(Reason::DeadlineExceeded));
         }
+        account.trail.end(account.outcome_name());
         let took = account.started.elapsed();
         if self.queue.try_send(Ended { account, took }).is_err() {
             self.dropped.inc();
@@ -278,6 +283,7 @@ async fn settle(limiter: &RateLimiterClient<Channel>, mut account: Account, cach
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::{decision::Decision, decisions::Decisions};
 
     /// An account of nothing yet.
     pub(crate) fn account() -> Account {
@@ -294,6 +300,7 @@ pub(crate) mod tests {
             delivered_bytes: 0,
             usage: None,
             outcome: None,
+            trail: Decisions::default().keep(Decision::default(), "r"),
             key: None,
             answer: None,
             started: Instant::now(),

@@ -5,14 +5,39 @@ use penstock_chassis::{CallContext, Channel};
 use penstock_proto::{
     Error, Reason,
     inference::v1::{Choice, GenerateRequest, GenerateResponse, inference_client::InferenceClient},
-    metadata::DEPLOYMENT,
+    metadata::{DEPLOYMENT, QUEUE, TENANT, TOKENS},
+    router::v1::AttemptKind,
 };
 use tonic::{Request, Status, Streaming};
 
-use crate::registry::Candidate;
+use crate::{
+    decision::{Candidate, Route},
+    decisions::Trail,
+};
 
 /// Most messages held back before the first content: roles and empty deltas, a handful in practice.
 const HELD_BACK_MAX: usize = 64;
+
+/// What every attempt of a request needs to know of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) context: CallContext,
+    /// Who waits for a place on a deployment.
+    pub(crate) tenant: String,
+    /// Where the attempts are noted.
+    pub(crate) trail: Trail,
+}
+
+/// How a deployment is to be asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Asking<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) candidate: &'a Candidate,
+    /// Estimated tokens, prompt and answer together.
+    pub(crate) tokens: u64,
+    /// It may wait for a place there: there is nowhere else to go.
+    pub(crate) may_queue: bool,
+}
 
 /// What deployments are asked.
 pub(crate) trait Ask: Clone + Default + Send {
@@ -23,8 +48,7 @@ pub(crate) trait Ask: Clone + Default + Send {
     fn ask(
         self,
         adapter: InferenceClient<Channel>,
-        context: &CallContext,
-        candidate: &Candidate,
+        asking: &Asking<'_>,
     ) -> impl Future<Output = Result<Self::Answer, Status>> + Send;
 }
 
@@ -37,47 +61,65 @@ pub(crate) struct Begun<A> {
     pub(crate) answer: A,
     /// How many failed before it.
     pub(crate) failures: usize,
+    /// Where else the request may go, if the answer breaks.
+    pub(crate) left: Route,
 }
 
 /// A streamed answer at its commit point: what came up to the first content, and what is still to come.
 pub(crate) type Stream = (Vec<GenerateResponse>, Streaming<GenerateResponse>);
 
-/// Asks the candidates in turn.
-///
-/// # Errors
-/// That of the last candidate asked, and how many failed.
-pub(crate) async fn begin<R: Ask>(
-    adapter: &InferenceClient<Channel>,
-    context: &CallContext,
-    mut request: R,
-    mut candidates: Vec<Candidate>,
-    attempts: usize,
-) -> Result<Begun<R::Answer>, (Error, usize)> {
-    let mut failures = 0;
-    let mut last = Error::new(Reason::ModelUnavailable, "no deployment of the model is available");
-    leave_out(&mut candidates, attempts);
-    let most = candidates.len();
-    for (index, candidate) in candidates.into_iter().enumerate() {
-        if context.remaining().is_some_and(|left| left.is_zero()) {
-            last = Error::new(Reason::DeadlineExceeded, "the deadline passed");
-            break;
-        }
-        // The last attempt takes the request: most requests have but one, and a prompt may be large.
-        let message = if index + 1 == most { std::mem::take(&mut request) } else { request.clone() };
-        match message.ask(adapter.clone(), context, &candidate).await {
-            Ok(answer) => return Ok(Begun { candidate, answer, failures }),
-            Err(status) => {
-                last = Error::from(&status);
-                let deployment = candidate.deployment.as_str();
-                tracing::info!(deployment, reason = last.reason.as_str(), "a deployment gave no answer");
-                failures += 1;
-                if !last.reason.remedy().fallback {
-                    break;
+/// Puts requests to deployments. One per router, cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Dispatch {
+    pub(crate) adapter: InferenceClient<Channel>,
+    /// Most deployments asked for one request.
+    pub(crate) attempts: usize,
+}
+
+impl Dispatch {
+    /// Asks the candidates of a route in turn.
+    ///
+    /// # Errors
+    /// That of the last candidate asked, and how many failed.
+    pub(crate) async fn begin<R: Ask>(
+        &self,
+        caller: &Caller,
+        mut request: R,
+        mut route: Route,
+    ) -> Result<Begun<R::Answer>, (Error, usize)> {
+        let mut failures = 0;
+        let mut last = Error::new(Reason::ModelUnavailable, "no deployment of the model is available");
+        let mut candidates = std::mem::take(&mut route.candidates);
+        leave_out(&mut candidates, self.attempts);
+        let most = candidates.len();
+        for (index, candidate) in candidates.into_iter().enumerate() {
+            if caller.context.remaining().is_some_and(|left| left.is_zero()) {
+                last = Error::new(Reason::DeadlineExceeded, "the deadline passed");
+                break;
+            }
+            // The last attempt takes the request: most requests have but one, and a prompt may be large.
+            let message = if index + 1 == most { std::mem::take(&mut request) } else { request.clone() };
+            let noted = caller.trail.begin(&candidate, AttemptKind::First);
+            let asking = Asking { caller, candidate: &candidate, tokens: route.tokens, may_queue: true };
+            match message.ask(self.adapter.clone(), &asking).await {
+                Ok(answer) => {
+                    noted.end("OK");
+                    return Ok(Begun { candidate, answer, failures, left: route });
+                }
+                Err(status) => {
+                    last = Error::from(&status);
+                    noted.end(last.reason.as_str());
+                    let deployment = candidate.id();
+                    tracing::info!(deployment, reason = last.reason.as_str(), "a deployment gave no answer");
+                    failures += 1;
+                    if !last.reason.remedy().fallback {
+                        break;
+                    }
                 }
             }
         }
+        Err((last, failures))
     }
-    Err((last, failures))
 }
 
 /// Keeps `most` candidates in their order; where some have to go, those that are known not to work go first, so
@@ -87,7 +129,7 @@ fn leave_out(candidates: &mut Vec<Candidate>, most: usize) {
     let mut index = candidates.len();
     while spare > 0 && index > 0 {
         index -= 1;
-        if candidates.get(index).is_some_and(|candidate| candidate.down) {
+        if candidates.get(index).is_some_and(|candidate| candidate.deployment.is_down()) {
             candidates.remove(index);
             spare -= 1;
         }
@@ -101,11 +143,10 @@ impl Ask for GenerateRequest {
     async fn ask(
         mut self,
         mut adapter: InferenceClient<Channel>,
-        context: &CallContext,
-        candidate: &Candidate,
+        asking: &Asking<'_>,
     ) -> Result<Stream, Status> {
-        self.model = candidate.model.to_string();
-        let mut answer = adapter.generate(addressed(self, context, candidate)?).await?.into_inner();
+        self.model = asking.candidate.model.to_string();
+        let mut answer = adapter.generate(asking.addressed(self)?).await?.into_inner();
         let mut held_back = Vec::new();
         while held_back.len() < HELD_BACK_MAX {
             let Some(message) = answer.message().await? else { break };
@@ -119,18 +160,25 @@ impl Ask for GenerateRequest {
     }
 }
 
-/// `message` as a call that a candidate is to answer.
-pub(crate) fn addressed<T>(
-    message: T,
-    context: &CallContext,
-    candidate: &Candidate,
-) -> Result<Request<T>, Status> {
-    let mut request = context.request(message);
-    let deployment = candidate.deployment.parse().map_err(|_| {
-        Status::from(Error::new(Reason::Internal, "the deployment's id cannot be sent as metadata"))
-    })?;
-    request.metadata_mut().insert(DEPLOYMENT, deployment);
-    Ok(request)
+impl Asking<'_> {
+    /// `message` as a call that the candidate is to answer.
+    pub(crate) fn addressed<T>(&self, message: T) -> Result<Request<T>, Status> {
+        let mut request = self.caller.context.request(message);
+        let deployment = self.candidate.id().parse().map_err(|_| {
+            Status::from(Error::new(Reason::Internal, "the deployment's id cannot be sent as metadata"))
+        })?;
+        let metadata = request.metadata_mut();
+        metadata.insert(DEPLOYMENT, deployment);
+        metadata.insert(TOKENS, self.tokens.into());
+        // A tenant that metadata cannot hold waits with the nameless ones.
+        if let Ok(tenant) = self.caller.tenant.parse() {
+            metadata.insert(TENANT, tenant);
+        }
+        if !self.may_queue {
+            metadata.insert(QUEUE, tonic::metadata::MetadataValue::from_static("no"));
+        }
+        Ok(request)
+    }
 }
 
 /// Whether a caller has something of the answer in hand once it has this.
@@ -149,23 +197,26 @@ fn has_content(choice: &Choice) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use penstock_proto::inference::v1::{Delta, FunctionCall, ToolCall};
+    use penstock_proto::{
+        inference::v1::{Delta, FunctionCall, ToolCall},
+        status::v1::State,
+    };
 
     use super::*;
+    use crate::registry::Deployment;
 
     #[test]
     fn those_that_are_down_do_not_take_the_place_of_a_fallback() {
-        let candidate = |id: &str, down| Candidate {
-            model: "m".into(),
-            deployment: id.into(),
-            down,
-            lacks: crate::needs::Needs::default(),
+        let candidate = |id: &str, down| {
+            let state = if down { State::Down } else { State::Up };
+            let deployment = Deployment { id: id.into(), state, ..Deployment::default() };
+            Candidate { model: "m".into(), deployment: deployment.into() }
         };
         let left = |most| {
             let all = [("up", false), ("down", true), ("lost", true), ("fallback", false), ("gone", true)];
             let mut candidates: Vec<_> = all.map(|(id, down)| candidate(id, down)).into();
             leave_out(&mut candidates, most);
-            candidates.into_iter().map(|candidate| candidate.deployment).collect::<Vec<_>>().join(" ")
+            candidates.into_iter().map(|candidate| candidate.id().to_owned()).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(left(9), "up down lost fallback gone");
         assert_eq!(left(4), "up down lost fallback");

@@ -1,12 +1,12 @@
 //! The router's configuration: `[router]` and `[[models]]`.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+mod routing;
+
+use std::time::Duration;
 
 use penstock_chassis::config::{Document, Section};
 
+pub use self::routing::{ModelConfig, Routing, Strategy, Target};
 use crate::caps::Caps;
 
 /// Where the services are that the router calls, as `http://host:port[,host:port…]`.
@@ -67,32 +67,8 @@ pub struct Config {
     pub attempts: usize,
     /// What one request may ask for.
     pub caps: Caps,
-    /// The models; without any, every deployment is offered under the name of its model.
-    pub models: Vec<ModelConfig>,
-}
-
-/// A model that callers may ask for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelConfig {
-    /// Its name.
-    pub name: String,
-    /// Other names that it answers to.
-    pub aliases: Vec<String>,
-    /// Where it runs.
-    pub deployments: Vec<Target>,
-    /// Models asked instead, in this order, if no deployment of this one gives an answer.
-    pub fallbacks: Vec<String>,
-}
-
-/// A deployment of a model.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Target {
-    /// Id of the deployment.
-    pub id: String,
-    /// Share of the traffic among targets of the same priority.
-    pub weight: f64,
-    /// Lower is asked first.
-    pub priority: u64,
+    /// What may change while the process runs.
+    pub routing: Routing,
 }
 
 impl Config {
@@ -137,7 +113,7 @@ impl Config {
             // One deployment and three others: beyond that an answer would come too late anyway.
             attempts: usize::try_from(section.integer("attempts", 4, 1..=100)).unwrap_or(4),
             caps: read_caps(section),
-            models: read_models(document, deployments),
+            routing: Routing::read(document, deployments),
         }
     }
 }
@@ -152,80 +128,6 @@ fn read_caps(section: &mut Section) -> Caps {
         n_max: i64::try_from(n_max).unwrap_or(default.n_max),
         completion_tokens_max: is_capped.then(|| i64::try_from(tokens).unwrap_or(i64::MAX)),
     }
-}
-
-fn read_models(document: &mut Document, deployments: &[String]) -> Vec<ModelConfig> {
-    let mut sections = document.sections("models");
-    let models: Vec<_> = sections.iter_mut().map(|section| read_model(section, deployments)).collect();
-    let mut names = HashSet::new();
-    for (section, model) in sections.iter().zip(&models) {
-        for (key, name) in
-            std::iter::once(("name", &model.name)).chain(model.aliases.iter().map(|alias| ("aliases", alias)))
-        {
-            if !name.is_empty() && !names.insert(name.clone()) {
-                section.mistake(key, format!("\"{name}\" is the name of another model already"));
-            }
-        }
-    }
-    for (section, model) in sections.iter().zip(&models) {
-        check_fallbacks(section, model, &models);
-    }
-    models
-}
-
-fn read_model(section: &mut Section, deployments: &[String]) -> ModelConfig {
-    let name = section.required_string("name");
-    let mut targets = Vec::new();
-    for mut target in section.tables_or_strings("deployments", "id") {
-        let id = target.required_string("id");
-        if !id.is_empty() && !deployments.iter().any(|known| stands_for(known, &id)) {
-            target.mistake("id", format!("\"{id}\" is not the id of a deployment"));
-        }
-        let weight = target.float("weight", 1.0, 0.0..=1e6);
-        let priority = target.integer("priority", 1, 0..=1000);
-        targets.push(Target { id, weight, priority });
-    }
-    if targets.is_empty() {
-        section.mistake("deployments", "must name at least one deployment");
-    }
-    section.choice("strategy", &[("weighted", ())], ());
-    ModelConfig {
-        name,
-        aliases: section.strings("aliases"),
-        deployments: targets,
-        fallbacks: section.strings("fallbacks"),
-    }
-}
-
-/// Whether a deployment is that one, or one of those that `known`, ending with `/`, stands for.
-fn stands_for(known: &str, id: &str) -> bool {
-    known == id || (known.ends_with('/') && id.starts_with(known))
-}
-
-fn check_fallbacks(section: &Section, model: &ModelConfig, models: &[ModelConfig]) {
-    let by_name: HashMap<_, _> = models.iter().map(|model| (model.name.as_str(), model)).collect();
-    for fallback in &model.fallbacks {
-        if fallback == &model.name {
-            section.mistake("fallbacks", format!("\"{fallback}\" is the model itself"));
-        } else if !by_name.contains_key(fallback.as_str()) {
-            section.mistake("fallbacks", format!("\"{fallback}\" is not the name of a model"));
-        } else if reaches(fallback, &model.name, &by_name, &mut HashSet::new()) {
-            section.mistake("fallbacks", format!("\"{fallback}\" falls back to \"{}\" itself", model.name));
-        }
-    }
-}
-
-fn reaches<'a>(
-    from: &'a str,
-    to: &str,
-    models: &HashMap<&'a str, &'a ModelConfig>,
-    seen: &mut HashSet<&'a str>,
-) -> bool {
-    from == to
-        || seen.insert(from)
-            && models
-                .get(from)
-                .is_some_and(|model| model.fallbacks.iter().any(|next| reaches(next, to, models, seen)))
 }
 
 #[cfg(test)]
@@ -249,7 +151,7 @@ mod tests {
         let (config, mistakes) = read(text);
         assert_eq!(mistakes, Vec::<String>::new());
         assert_eq!(
-            config.models[0].deployments,
+            config.routing.models[0].deployments,
             [
                 Target { id: "a".into(), weight: 1.0, priority: 1 },
                 Target { id: "b".into(), weight: 2.0, priority: 3 },

@@ -1,7 +1,7 @@
 //! Follows what the adapter reports of its deployments, and keeps up to date with it: the registry, by which
 //! deployments are chosen, and the health of every model.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use penstock_chassis::{CallContext, Channel, Chassis, Component, Health};
@@ -17,8 +17,10 @@ use tokio_stream::StreamExt as _;
 use tonic::Streaming;
 
 use crate::{
-    config::ModelConfig,
+    config::Routing,
+    load::Load,
     model_health,
+    needs::Needs,
     registry::{Deployment, Registry},
 };
 
@@ -36,19 +38,16 @@ const ADAPTER: &str = "inference-adapter";
 type Client = DeploymentsClient<Channel>;
 
 /// The registry, kept up to date in the background. While the adapter says nothing the last one stays.
-pub(crate) fn follow(
-    adapter: &Channel,
-    configured: Vec<ModelConfig>,
-    chassis: &Chassis,
-) -> Arc<ArcSwap<Registry>> {
-    let registry = Arc::new(ArcSwap::from_pointee(Registry::new(&configured, &[])));
+pub(crate) fn follow(adapter: &Channel, routing: Routing, chassis: &Chassis) -> Arc<ArcSwap<Registry>> {
+    let registry = Arc::new(ArcSwap::from_pointee(Registry::new(&routing, &[])));
     let health = chassis.health.clone();
     // Required: before the first report nobody knows what is offered.
     let models = health.component("models", Kind::Part, true);
     models.parts(model_health::components(&registry.load(), &[], State::Unspecified));
     let follower = Follower {
         client: DeploymentsClient::new(adapter.clone()),
-        configured,
+        routing,
+        loads: HashMap::new(),
         registry: Arc::clone(&registry),
         health,
         models,
@@ -65,7 +64,9 @@ pub(crate) fn follow(
 
 struct Follower {
     client: Client,
-    configured: Vec<ModelConfig>,
+    routing: Routing,
+    /// What this router sees of each deployment that is reported: it outlives the reports.
+    loads: HashMap<String, Arc<Load>>,
     registry: Arc<ArcSwap<Registry>>,
     health: Health,
     models: Component,
@@ -112,8 +113,17 @@ impl Follower {
     }
 
     fn take(&mut self, deployments: Vec<DeploymentReport>) {
-        let read: Vec<Deployment> = deployments.iter().map(read).collect();
-        self.registry.store(Arc::new(Registry::new(&self.configured, &read)));
+        self.loads.retain(|id, _| deployments.iter().any(|deployment| deployment.id == *id));
+        let loads = &mut self.loads;
+        let now = Instant::now();
+        let read: Vec<_> = deployments
+            .iter()
+            .map(|report| {
+                let load = Arc::clone(loads.entry(report.id.clone()).or_default());
+                Arc::new(read(report, load, now))
+            })
+            .collect();
+        self.registry.store(Arc::new(Registry::new(&self.routing, &read)));
         self.reported = deployments;
         self.first.get_or_insert_with(Instant::now);
         self.show();
@@ -184,14 +194,25 @@ fn freshen(reported: &mut [DeploymentReport], fresh: Vec<DeploymentReport>) {
     }
 }
 
-fn read(deployment: &DeploymentReport) -> Deployment {
+/// A report, received at `now`.
+fn read(report: &DeploymentReport, load: Arc<Load>, now: Instant) -> Deployment {
+    let span = |span: Option<prost_types::Duration>| span.and_then(|span| Duration::try_from(span).ok());
     Deployment {
-        down: deployment.state() == State::Down,
-        discovered: deployment.discovered,
-        id: deployment.id.clone(),
-        engine: deployment.engine.clone(),
-        model: deployment.model.clone(),
-        capabilities: deployment.capabilities,
+        id: report.id.clone(),
+        engine: report.engine.clone(),
+        model: report.model.clone(),
+        state: report.state(),
+        breaker: report.breaker(),
+        retry_at: span(report.retry_after).map(|after| now + after),
+        capabilities: report.capabilities,
+        lacks: Needs::unmet(report.capabilities.as_ref()),
+        discovered: report.discovered,
+        tags: report.tags.clone(),
+        price: report.price,
+        loaded: report.loaded,
+        load_time: span(report.load_time),
+        max_concurrent: report.max_concurrent,
+        load,
     }
 }
 

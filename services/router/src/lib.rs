@@ -9,8 +9,12 @@ mod answer;
 mod attempts;
 mod cache_policy;
 mod caps;
+mod choose;
 mod config;
+mod decision;
+mod decisions;
 mod deployments;
+mod load;
 mod merge;
 mod model_health;
 mod needs;
@@ -21,7 +25,7 @@ mod stored;
 mod whole;
 
 pub use caps::Caps;
-pub use config::{CacheMode, Config, Endpoints, LimiterFailure};
+pub use config::{CacheMode, Config, Endpoints, LimiterFailure, Routing};
 
 use std::{sync::Arc, time::Duration};
 

@@ -7,7 +7,7 @@ use penstock_proto::{
     validate::asks_for_schema,
 };
 
-use crate::registry::Candidate;
+use crate::decision::Candidate;
 
 /// A set of needs: a bit each, in the order of [`TABLE`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl Needs {
     /// There were candidates, and none is left: [`Reason::NotOffered`] if none does this kind of request at all,
     /// else [`Reason::Unsupported`] with a violation for each need that none can meet.
     pub(crate) fn sift(self, mut candidates: Vec<Candidate>) -> Result<Vec<Candidate>, Error> {
-        let can = |candidate: &Candidate| candidate.lacks.both(self).is_empty();
+        let can = |candidate: &Candidate| candidate.deployment.lacks.both(self).is_empty();
         if candidates.is_empty() || candidates.iter().any(can) {
             candidates.retain(can);
             Ok(candidates)
@@ -130,7 +130,7 @@ impl Needs {
     /// Why none of `candidates` can be asked.
     fn refusal(self, candidates: &[Candidate]) -> Error {
         let kind = self.both(Needs::KINDS);
-        let lacks = candidates.iter().map(|candidate| candidate.lacks.both(self));
+        let lacks = candidates.iter().map(|candidate| candidate.deployment.lacks.both(self));
         let lacks: Vec<_> = lacks.filter(|lacks| lacks.both(kind).is_empty()).collect();
         if lacks.is_empty()
             && let Some(kind) = kind.names().next()

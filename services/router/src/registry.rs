@@ -4,38 +4,64 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
-use penstock_proto::inference::v1::Capabilities;
+use penstock_proto::{
+    adapter::v1::{Breaker, Price},
+    inference::v1::Capabilities,
+    status::v1::State,
+};
+use tokio::time::Instant;
 
 use crate::{
     abilities,
-    config::{ModelConfig, Target},
+    config::{ModelConfig, Routing, Target},
+    decision::Candidate,
+    load::Load,
     needs::Needs,
 };
 
-/// What the adapter reports of a deployment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A deployment, as the adapter reports it and this router sees it.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Deployment {
     pub(crate) id: String,
     pub(crate) engine: String,
     pub(crate) model: String,
-    pub(crate) down: bool,
+    pub(crate) state: State,
+    pub(crate) breaker: Breaker,
+    /// When it may be asked again, while its breaker is open.
+    pub(crate) retry_at: Option<Instant>,
     pub(crate) capabilities: Option<Capabilities>,
+    /// What it is known to be unable to do.
+    pub(crate) lacks: Needs,
     /// Found on an engine, all models of which are wanted.
     pub(crate) discovered: bool,
+    pub(crate) tags: Vec<String>,
+    pub(crate) price: Option<Price>,
+    /// The model is in the engine's memory; `None`: the engine does not say.
+    pub(crate) loaded: Option<bool>,
+    /// How long it takes until it is; `None`: not known.
+    pub(crate) load_time: Option<Duration>,
+    pub(crate) max_concurrent: u32,
+    pub(crate) load: Arc<Load>,
+}
+
+impl Deployment {
+    /// It is known not to work.
+    pub(crate) fn is_down(&self) -> bool {
+        self.state == State::Down
+    }
 }
 
 /// A model and where it runs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Model {
     pub(crate) name: Arc<str>,
-    pub(crate) aliases: Vec<String>,
     pub(crate) owned_by: String,
     /// What at least one of its deployments can do, as far as it is known.
     pub(crate) capabilities: Option<Capabilities>,
-    targets: Vec<Target>,
-    fallbacks: Vec<String>,
+    pub(crate) config: Arc<ModelConfig>,
 }
 
 impl Model {
@@ -46,56 +72,31 @@ impl Model {
 
     /// Where weight 0 says that nobody is to be asked, nobody is, unless there is nobody else.
     fn asked(&self) -> impl Iterator<Item = &Target> {
-        let alone = self.targets.len() == 1;
-        self.targets.iter().filter(move |target| target.weight > 0.0 || alone)
+        let alone = self.config.deployments.len() == 1;
+        self.config.deployments.iter().filter(move |target| target.weight > 0.0 || alone)
     }
-}
-
-/// One deployment to ask for one model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Candidate {
-    pub(crate) model: Arc<str>,
-    pub(crate) deployment: String,
-    /// It is known not to work.
-    pub(crate) down: bool,
-    /// What it is known to be unable to do.
-    pub(crate) lacks: Needs,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
     models: BTreeMap<Arc<str>, Model>,
     aliases: HashMap<String, Arc<str>>,
-    /// What was reported of each deployment.
-    known: HashMap<String, Known>,
-}
-
-/// What counts of a deployment when somebody is to be asked.
-#[derive(Clone, Copy, Debug, Default)]
-struct Known {
-    down: bool,
-    lacks: Needs,
-    capabilities: Option<Capabilities>,
+    known: HashMap<String, Arc<Deployment>>,
 }
 
 impl Registry {
     /// The configured models, and every deployment that was found on an engine under the name of its model, unless
     /// a configured one has that name; if none are configured, every reported deployment.
-    pub(crate) fn new(configured: &[ModelConfig], reported: &[Deployment]) -> Self {
-        let known = reported.iter().map(|deployment| {
-            let (capabilities, down) = (deployment.capabilities, deployment.down);
-            let lacks = Needs::unmet(capabilities.as_ref());
-            (deployment.id.clone(), Known { down, lacks, capabilities })
-        });
+    pub(crate) fn new(routing: &Routing, reported: &[Arc<Deployment>]) -> Self {
+        let configured = &routing.models;
+        let known = reported.iter().map(|deployment| (deployment.id.clone(), Arc::clone(deployment)));
         let mut registry = Self { known: known.collect(), ..Self::default() };
         for config in configured {
             registry.add(Model {
                 name: config.name.as_str().into(),
-                aliases: config.aliases.clone(),
                 owned_by: "penstock".to_owned(),
                 capabilities: None,
-                targets: config.deployments.clone(),
-                fallbacks: config.fallbacks.clone(),
+                config: Arc::new(config.clone()),
             });
         }
         let taken: HashSet<Arc<str>> = registry.models.keys().cloned().collect();
@@ -107,14 +108,15 @@ impl Registry {
         }
         let Self { models, known, .. } = &mut registry;
         for model in models.values_mut() {
-            let of_targets = model.targets.iter().map(|target| known.get(&target.id)?.capabilities);
+            let of_targets =
+                model.config.deployments.iter().map(|target| known.get(&target.id)?.capabilities);
             model.capabilities = abilities::of_all(of_targets);
         }
         registry
     }
 
     fn add(&mut self, model: Model) {
-        for alias in &model.aliases {
+        for alias in &model.config.aliases {
             self.aliases.insert(alias.clone(), Arc::clone(&model.name));
         }
         self.models.insert(Arc::clone(&model.name), model);
@@ -126,13 +128,11 @@ impl Registry {
         let target = Target { id: deployment.id.clone(), weight: 1.0, priority: 1 };
         let model = self.models.entry(Arc::clone(&name)).or_insert_with(|| Model {
             name,
-            aliases: Vec::new(),
             owned_by: deployment.engine.clone(),
             capabilities: None,
-            targets: Vec::new(),
-            fallbacks: Vec::new(),
+            config: Arc::new(ModelConfig { name: deployment.model.clone(), ..ModelConfig::default() }),
         });
-        model.targets.push(target);
+        Arc::make_mut(&mut model.config).deployments.push(target);
     }
 
     /// The model of that name or alias.
@@ -148,7 +148,7 @@ impl Registry {
 
     /// The models that are asked instead of `model`, in order.
     pub(crate) fn fallbacks<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = &'a Model> {
-        model.fallbacks.iter().filter_map(|name| self.resolve(name))
+        model.config.fallbacks.iter().filter_map(|name| self.resolve(name))
     }
 
     /// The deployments to ask for `model`, in order: its own by priority and weight, those known to be down
@@ -173,24 +173,22 @@ impl Registry {
         // (Efraimidis and Spirakis, 2006).
         let mut keyed: Vec<_> = model
             .asked()
-            .map(|target| {
-                let known = self.known.get(&target.id).copied().unwrap_or_default();
-                (known, random().powf(1.0 / target.weight), target)
-            })
+            .map(|target| (self.deployment(&target.id), random().powf(1.0 / target.weight), target))
             .collect();
         keyed.sort_by(|(a, a_share, a_target), (b, b_share, b_target)| {
-            let order = (a.down, a_target.priority).cmp(&(b.down, b_target.priority));
+            let order = (a.is_down(), a_target.priority).cmp(&(b.is_down(), b_target.priority));
             order.then(b_share.total_cmp(a_share))
         });
         keyed
             .into_iter()
-            .map(|(known, _, target)| Candidate {
-                model: Arc::clone(&model.name),
-                deployment: target.id.clone(),
-                down: known.down,
-                lacks: known.lacks,
-            })
+            .map(|(deployment, _, _)| Candidate { model: Arc::clone(&model.name), deployment })
             .collect()
+    }
+
+    /// The deployment of that id; one of which nothing is known, if nobody reported it.
+    fn deployment(&self, id: &str) -> Arc<Deployment> {
+        let unknown = || Arc::new(Deployment { id: id.to_owned(), ..Deployment::default() });
+        self.known.get(id).map_or_else(unknown, Arc::clone)
     }
 }
 
@@ -208,41 +206,40 @@ mod tests {
             aliases: vec![format!("{name}-alias")],
             deployments: targets,
             fallbacks: fallbacks.iter().map(ToString::to_string).collect(),
+            ..ModelConfig::default()
         }
     }
 
     fn reported(id: &str, down: bool) -> Deployment {
         let model = format!("{id}-model");
-        Deployment {
-            id: id.into(),
-            engine: "openai".into(),
-            model,
-            down,
-            capabilities: None,
-            discovered: false,
-        }
+        let state = if down { State::Down } else { State::Up };
+        Deployment { id: id.into(), engine: "openai".into(), model, state, ..Deployment::default() }
+    }
+
+    fn built(models: &[ModelConfig], reported: &[Deployment]) -> Registry {
+        let reported: Vec<_> = reported.iter().cloned().map(Arc::new).collect();
+        Registry::new(&Routing { models: models.to_vec(), auto: None }, &reported)
     }
 
     fn order(registry: &Registry, name: &str, allowed: impl Fn(&Model) -> bool) -> Vec<String> {
         let model = registry.resolve(name).unwrap();
         let mut random = fastrand::Rng::with_seed(1);
-        registry.candidates(model, allowed, || random.f64()).into_iter().map(|c| c.deployment).collect()
+        registry.candidates(model, allowed, || random.f64()).into_iter().map(|c| c.id().to_owned()).collect()
     }
 
     #[test]
     fn names_and_aliases_resolve_to_one_model() {
-        let registry = Registry::new(&[model("m", vec![target("a", 1.0, 1)], &[])], &[]);
+        let registry = built(&[model("m", vec![target("a", 1.0, 1)], &[])], &[]);
         assert_eq!(registry.resolve("m").unwrap().name, registry.resolve("m-alias").unwrap().name);
         assert!(registry.resolve("M").is_none());
     }
 
     #[test]
     fn without_configured_models_deployments_are_offered_under_their_models_names() {
-        let registry = Registry::new(&[], &[reported("a", false), reported("b", false)]);
+        let registry = built(&[], &[reported("a", false), reported("b", false)]);
         let names: Vec<_> = registry.models().map(|model| model.name.to_string()).collect();
         assert_eq!(names, ["a-model", "b-model"]);
-        let configured =
-            Registry::new(&[model("m", vec![target("a", 1.0, 1)], &[])], &[reported("a", false)]);
+        let configured = built(&[model("m", vec![target("a", 1.0, 1)], &[])], &[reported("a", false)]);
         assert!(configured.resolve("a-model").is_none(), "with configured models nothing is guessed");
     }
 
@@ -255,7 +252,7 @@ mod tests {
         };
         let reported =
             [found("gpu/x", "x"), found("lab/x", "x"), found("gpu/m", "m"), found("gpu/a", "m-alias")];
-        let registry = Registry::new(&[model("m", vec![target("a", 1.0, 1)], &[])], &reported);
+        let registry = built(&[model("m", vec![target("a", 1.0, 1)], &[])], &reported);
         let names: Vec<_> = registry.models().map(|model| model.name.to_string()).collect();
         assert_eq!(names, ["m", "x"]);
         assert_eq!(order(&registry, "m", |_| true), ["a"]);
@@ -273,7 +270,7 @@ mod tests {
             ),
             model("n", vec![target("fallback", 1.0, 1)], &[]),
         ];
-        let registry = Registry::new(&models, &[reported("down", true)]);
+        let registry = built(&models, &[reported("down", true)]);
         assert_eq!(order(&registry, "m", |_| true), ["first", "later", "down", "fallback"]);
     }
 
@@ -289,7 +286,7 @@ mod tests {
         ];
         let deployments = [judging("a", false), judging("b", true)];
         for (registry, judge) in
-            [(Registry::new(&models, &deployments), "judge"), (Registry::new(&[], &deployments), "b-model")]
+            [(built(&models, &deployments), "judge"), (built(&[], &deployments), "b-model")]
         {
             let judges = |model: &&Model| model.capabilities.is_some_and(|can| can.moderations == Some(true));
             let judges: Vec<_> =
@@ -305,21 +302,21 @@ mod tests {
             model("m", vec![target("a", 1.0, 1)], &["secret"]),
             model("secret", vec![target("b", 1.0, 1)], &[]),
         ];
-        let registry = Registry::new(&models, &[]);
+        let registry = built(&models, &[]);
         assert_eq!(order(&registry, "m", |model| &*model.name != "secret"), ["a"]);
     }
 
     #[test]
     fn weights_are_shares_and_weight_zero_gets_nothing() {
         let targets = vec![target("a", 3.0, 1), target("b", 1.0, 1), target("none", 0.0, 1)];
-        let registry = Registry::new(&[model("m", targets, &[])], &[]);
+        let registry = built(&[model("m", targets, &[])], &[]);
         let model = registry.resolve("m").unwrap();
         let mut random = fastrand::Rng::with_seed(7);
         let mut first_is_a = 0;
         for _ in 0..10_000 {
             let candidates = registry.candidates(model, |_| true, || random.f64());
             assert_eq!(candidates.len(), 2);
-            first_is_a += u32::from(candidates[0].deployment == "a");
+            first_is_a += u32::from(candidates[0].id() == "a");
         }
         assert!((7300..7700).contains(&first_is_a), "{first_is_a}");
     }
@@ -332,8 +329,7 @@ mod tests {
         };
         let deployments = [able("a", false), able("b", true)];
         let configured = [model("x", vec![target("a", 1.0, 1)], &[])];
-        for (registry, tools) in
-            [(Registry::new(&configured, &deployments), false), (Registry::new(&[], &deployments), true)]
+        for (registry, tools) in [(built(&configured, &deployments), false), (built(&[], &deployments), true)]
         {
             assert_eq!(registry.resolve("x").unwrap().capabilities.unwrap().tools, Some(tools));
         }

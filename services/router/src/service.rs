@@ -32,12 +32,16 @@ use crate::{
     accounting::{Account, Accounting, BYPASS, BYTES_PER_TOKEN, MISS, Record},
     admitted::Admitted,
     answer::Answer,
+    attempts::{Caller, Dispatch},
     cache_policy::{Directives, Plan},
+    choose::{Asked, choose},
     config::{Config, LimiterFailure},
+    decision::{Decision, Route},
+    decisions::Decisions,
     deployments,
     needs::Needs,
     principals::{Principals, may_use},
-    registry::{Candidate, Model, Registry},
+    registry::{Model, Registry},
     stored::Keeper,
     whole::{texts_of, tokens_of},
 };
@@ -55,7 +59,8 @@ pub(crate) struct Router {
     registry: Arc<ArcSwap<Registry>>,
     limiter: RateLimiterClient<Channel>,
     cache: CacheClient<Channel>,
-    adapter: InferenceClient<Channel>,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) decisions: Decisions,
     accounting: Accounting,
     pub(crate) keeper: Keeper,
     unlimited: Counter,
@@ -72,11 +77,15 @@ impl Router {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Self {
             principals: Principals::start(&channels.auth, config.auth_timeout, &chassis.tasks),
-            registry: deployments::follow(&channels.inference_adapter, config.models.clone(), chassis),
+            registry: deployments::follow(&channels.inference_adapter, config.routing.clone(), chassis),
             limiter: RateLimiterClient::new(channels.rate_limiter.clone()),
             cache: CacheClient::new(channels.cache.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES),
-            adapter: InferenceClient::new(channels.inference_adapter.clone())
-                .max_decoding_message_size(MESSAGE_MAX_BYTES),
+            dispatch: Dispatch {
+                adapter: InferenceClient::new(channels.inference_adapter.clone())
+                    .max_decoding_message_size(MESSAGE_MAX_BYTES),
+                attempts: config.attempts,
+            },
+            decisions: Decisions::default(),
             accounting: Accounting::start(&channels.rate_limiter, &channels.cache, chassis),
             keeper: Keeper::new(&channels.cache, config.store_timeout, chassis),
             unlimited,
@@ -113,11 +122,18 @@ impl Router {
         self.config.caps.check(&request)?;
         let registry = self.registry.load();
         let model = authorised(&registry, &principal, &request.model)?;
-        request.model = model.name.to_string();
+        let asked = std::mem::replace(&mut request.model, model.name.to_string());
         let plan = Directives::of(caller)?.plan(self.config.cache_mode, &request);
-        let allowed = |model: &Model| may_use(&principal, &model.name, &model.name);
-        let candidates = Needs::of(&request).sift(registry.candidates(model, allowed, fastrand::f64))?;
-        Ok(Checked { model: Arc::clone(&model.name), request, plan, candidates, principal })
+        let (prompt_tokens, completion_tokens) = estimate(&request, self.config.default_completion_tokens);
+        let asked = Asked {
+            needs: Needs::of(&request),
+            name: &asked,
+            prompt_tokens,
+            completion_tokens,
+            principal: &principal,
+        };
+        let (route, decision) = choose(&registry, model, &asked)?;
+        Ok(Checked { model: Arc::clone(&model.name), request, plan, route, decision, principal })
     }
 
     /// The answer, if the limits allow it: from the cache or from an engine.
@@ -127,12 +143,13 @@ impl Router {
         checked: Checked,
         started: Instant,
     ) -> Result<Response<Answer>, Status> {
-        let Checked { principal, model, request, plan, candidates } = checked;
+        let Checked { principal, model, request, plan, route, decision } = checked;
         let key = plan.is_used().then(|| EntryKey {
             tenant: principal.tenant.clone(),
             fingerprint: fingerprint(&request).to_vec().into(),
         });
-        let (prompt_tokens, answer_tokens) = estimate(&request, self.config.default_completion_tokens);
+        let (prompt_tokens, answer_tokens) = (decision.prompt_tokens, decision.completion_tokens);
+        let trail = self.decisions.keep(decision, context.request_id());
         // Before anything is taken: whatever becomes of the request, and whenever, its record says so.
         let mut record = self.accounting.record(Account {
             context: context.clone(),
@@ -147,6 +164,7 @@ impl Router {
             delivered_bytes: 0,
             usage: None,
             outcome: None,
+            trail: trail.clone(),
             key: key.clone().filter(|_| plan.store),
             answer: None,
             started,
@@ -160,12 +178,13 @@ impl Router {
         let include_usage = options.and_then(|options| options.include_usage).unwrap_or(false);
         let stream = request.stream;
         let keep = self.keeper.keep(&context, &principal, &request);
-        let admitted = Admitted { context, model, stream, include_usage, plan, limits, keep, record };
+        let caller = Caller { context, tenant: principal.tenant.clone(), trail };
+        let admitted = Admitted { caller, model, stream, include_usage, plan, limits, keep, record };
         match found {
             Some(Entry { answer: Some(answer), age }) => {
                 Ok(admitted.replay(&answer, age.map_or(0, |age| age.seconds)))
             }
-            _ => admitted.ask(&self.adapter, request, candidates, self.config.attempts).await,
+            _ => admitted.ask(&self.dispatch, request, route).await,
         }
     }
 
@@ -254,7 +273,7 @@ impl Router {
 
     /// The model under the names that the caller may use, the registered one first. `None`: there are none.
     fn describe(&self, principal: &Principal, model: &Model) -> Option<ModelMessage> {
-        let names = std::iter::once(&*model.name).chain(model.aliases.iter().map(String::as_str));
+        let names = std::iter::once(&*model.name).chain(model.config.aliases.iter().map(String::as_str));
         let mut usable = names.filter(|name| may_use(principal, name, &model.name)).map(str::to_owned);
         Some(ModelMessage {
             id: usable.next()?,
@@ -273,8 +292,9 @@ struct Checked {
     model: Arc<str>,
     request: GenerateRequest,
     plan: Plan,
-    /// Whom to ask, in order.
-    candidates: Vec<Candidate>,
+    /// Whom to ask, in order, and why.
+    route: Route,
+    decision: Decision,
 }
 
 /// The model that a caller asks for, if the caller may use it.

@@ -6,9 +6,11 @@ use penstock_proto::inference::v1::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::registry::Deployment;
 
 fn candidate(lacks: Needs) -> Candidate {
-    Candidate { model: "m".into(), deployment: format!("{lacks:?}"), down: false, lacks }
+    let deployment = Deployment { id: format!("{lacks:?}"), lacks, ..Deployment::default() };
+    Candidate { model: "m".into(), deployment: deployment.into() }
 }
 
 fn message(role: &str, parts: &[&str]) -> Message {
@@ -109,7 +111,7 @@ proptest! {
     #[test]
     fn sifting_keeps_those_who_can(needs in 0_u16..1 << 11, lacks in prop::collection::vec(0_u16..1 << 11, 0..6)) {
         let all: Vec<_> = lacks.iter().map(|lacks| candidate(Needs(*lacks))).collect();
-        let able: Vec<_> = all.iter().filter(|one| one.lacks.0 & needs == 0).cloned().collect();
+        let able: Vec<_> = all.iter().filter(|one| one.deployment.lacks.0 & needs == 0).cloned().collect();
         match Needs(needs).sift(all.clone()) {
             Ok(left) => prop_assert_eq!(left, able),
             Err(error) => {
