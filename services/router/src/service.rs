@@ -8,7 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use penstock_chassis::{CallContext, Channel, Chassis, MESSAGE_MAX_BYTES};
+use penstock_chassis::{CallContext, Channel, Chassis, Live, MESSAGE_MAX_BYTES};
 use penstock_proto::{
     Error, Reason, Violation,
     auth::v1::Principal,
@@ -35,7 +35,7 @@ use crate::{
     attempts::{Caller, Dispatch},
     cache_policy::{Directives, Plan},
     choose::{Asked, choose},
-    config::{Config, LimiterFailure},
+    config::{Config, LimiterFailure, Routing},
     decision::{Decision, Route},
     decisions::Decisions,
     deployments,
@@ -68,7 +68,7 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    pub(crate) fn start(config: Config, channels: &Channels, chassis: &Chassis) -> Self {
+    pub(crate) fn start(config: Config, live: Live<Routing>, channels: &Channels, chassis: &Chassis) -> Self {
         let unlimited = Counter::default();
         chassis.metrics.register(|registry| {
             let help = "Requests that passed because the rate-limiter could not be asked";
@@ -77,7 +77,7 @@ impl Router {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Self {
             principals: Principals::start(&channels.auth, config.auth_timeout, &chassis.tasks),
-            registry: deployments::follow(&channels.inference_adapter, config.routing.clone(), chassis),
+            registry: deployments::follow(&channels.inference_adapter, config.routing.clone(), live, chassis),
             limiter: RateLimiterClient::new(channels.rate_limiter.clone()),
             cache: CacheClient::new(channels.cache.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES),
             dispatch: Dispatch {
