@@ -56,18 +56,17 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads `file`, if one is given, and lays the environment over it: `PENSTOCK_FACADE__LISTEN` is the key
-    /// `facade.listen`, `PENSTOCK_MODELS__0__NAME` the name of the first model. Variables without a double
-    /// underscore are not keys.
+    /// The text of a file.
     ///
     /// # Errors
-    /// The file cannot be read, or is not TOML.
-    pub fn load(file: Option<&Path>, environment: Environment) -> Result<Self, Mistakes> {
-        let text = file.map(std::fs::read_to_string).transpose();
-        Self::parse(text.map_err(|error| Mistakes::unreadable(&error))?.as_deref(), environment)
+    /// It cannot be read.
+    pub fn text_of(file: &Path) -> Result<String, Mistakes> {
+        std::fs::read_to_string(file).map_err(|error| Mistakes::unreadable(&error))
     }
 
-    /// As [`Document::load`], from the text of a file.
+    /// Reads the text of a file, if there is one, and lays the environment over it: `PENSTOCK_FACADE__LISTEN` is the
+    /// key `facade.listen`, `PENSTOCK_MODELS__0__NAME` the name of the first model. Variables without a double
+    /// underscore are not keys.
     ///
     /// # Errors
     /// The text is not TOML.
