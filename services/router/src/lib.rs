@@ -30,8 +30,9 @@ pub use config::{CacheMode, Config, Endpoints, LimiterFailure, Routing};
 use std::{sync::Arc, time::Duration};
 
 use penstock_chassis::{Channel, Chassis, Live, MESSAGE_MAX_BYTES, Reloader};
-use penstock_proto::inference::v1::{
-    inference_server::InferenceServer, stored_completions_server::StoredCompletionsServer,
+use penstock_proto::{
+    inference::v1::{inference_server::InferenceServer, stored_completions_server::StoredCompletionsServer},
+    router::v1::routing_server::RoutingServer,
 };
 use tonic::service::Routes;
 
@@ -67,10 +68,12 @@ pub fn start(
     ] {
         health.watch_channel(name, required, Duration::ZERO, channel, tasks);
     }
-    let router = Arc::new(service::Router::start(config, live, channels, chassis));
+    let router = Arc::new(service::Router::start(config, live, reloader, channels, chassis));
     let stored = StoredCompletionsServer::from_arc(Arc::clone(&router));
+    let routing = RoutingServer::from_arc(Arc::clone(&router)).max_decoding_message_size(MESSAGE_MAX_BYTES);
     Routes::new(InferenceServer::from_arc(router).max_decoding_message_size(MESSAGE_MAX_BYTES))
         .add_service(stored)
+        .add_service(routing)
 }
 
 #[cfg(test)]
