@@ -11,6 +11,7 @@
 )]
 
 mod alerts;
+mod attempts;
 mod auth;
 mod bad_input;
 mod breaker;
