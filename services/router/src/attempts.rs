@@ -13,6 +13,7 @@ use tonic::{Request, Status, Streaming};
 use crate::{
     decision::{Candidate, Route},
     decisions::Trail,
+    resume::Resumed,
 };
 
 /// Most messages held back before the first content: roles and empty deltas, a handful in practice.
@@ -74,6 +75,8 @@ pub(crate) struct Dispatch {
     pub(crate) adapter: InferenceClient<Channel>,
     /// Most deployments asked for one request.
     pub(crate) attempts: usize,
+    /// Counts answers that broke and were gone on with.
+    pub(crate) resumed: Resumed,
 }
 
 impl Dispatch {
@@ -92,25 +95,24 @@ impl Dispatch {
         let mut candidates = std::mem::take(&mut route.candidates);
         leave_out(&mut candidates, self.attempts);
         let most = candidates.len();
-        for (index, candidate) in candidates.into_iter().enumerate() {
+        let mut candidates = candidates.into_iter();
+        let mut index = 0;
+        while let Some(candidate) = candidates.next() {
             if caller.context.remaining().is_some_and(|left| left.is_zero()) {
                 last = Error::new(Reason::DeadlineExceeded, "the deadline passed");
                 break;
             }
             // The last attempt takes the request: most requests have but one, and a prompt may be large.
-            let message = if index + 1 == most { std::mem::take(&mut request) } else { request.clone() };
-            let noted = caller.trail.begin(&candidate, AttemptKind::First);
+            index += 1;
+            let message = if index == most { std::mem::take(&mut request) } else { request.clone() };
             let asking = Asking { caller, candidate: &candidate, tokens: route.tokens, may_queue: true };
-            match message.ask(self.adapter.clone(), &asking).await {
+            match self.one(&asking, message, AttemptKind::First).await {
                 Ok(answer) => {
-                    noted.end("OK");
+                    route.candidates = candidates.collect();
                     return Ok(Begun { candidate, answer, failures, left: route });
                 }
-                Err(status) => {
-                    last = Error::from(&status);
-                    noted.end(last.reason.as_str());
-                    let deployment = candidate.id();
-                    tracing::info!(deployment, reason = last.reason.as_str(), "a deployment gave no answer");
+                Err(error) => {
+                    last = error;
                     failures += 1;
                     if !last.reason.remedy().fallback {
                         break;
@@ -119,6 +121,32 @@ impl Dispatch {
             }
         }
         Err((last, failures))
+    }
+
+    /// Asks one candidate, once.
+    ///
+    /// # Errors
+    /// It gave no answer.
+    pub(crate) async fn one<R: Ask>(
+        &self,
+        asking: &Asking<'_>,
+        request: R,
+        kind: AttemptKind,
+    ) -> Result<R::Answer, Error> {
+        let noted = asking.caller.trail.begin(asking.candidate, kind);
+        match request.ask(self.adapter.clone(), asking).await {
+            Ok(answer) => {
+                noted.end("OK");
+                Ok(answer)
+            }
+            Err(status) => {
+                let error = Error::from(&status);
+                noted.end(error.reason.as_str());
+                let (deployment, reason) = (asking.candidate.id(), error.reason.as_str());
+                tracing::info!(deployment, reason, "a deployment gave no answer");
+                Err(error)
+            }
+        }
     }
 }
 

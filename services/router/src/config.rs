@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use penstock_chassis::config::{Document, Section};
 
-pub use self::routing::{ModelConfig, Routing, Strategy, Target};
+pub use self::routing::{AfterCommit, ModelConfig, Routing, Strategy, Target};
 use crate::caps::Caps;
 
 /// Where the services are that the router calls, as `http://host:port[,host:port…]`.

@@ -20,7 +20,10 @@ mod model_health;
 mod needs;
 mod principals;
 mod registry;
+mod resume;
+mod said;
 mod service;
+mod splice;
 mod stored;
 mod whole;
 

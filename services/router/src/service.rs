@@ -42,6 +42,7 @@ use crate::{
     needs::Needs,
     principals::{Principals, may_use},
     registry::{Model, Registry},
+    resume::Resumed,
     stored::Keeper,
     whole::{texts_of, tokens_of},
 };
@@ -84,6 +85,7 @@ impl Router {
                 adapter: InferenceClient::new(channels.inference_adapter.clone())
                     .max_decoding_message_size(MESSAGE_MAX_BYTES),
                 attempts: config.attempts,
+                resumed: Resumed::start(chassis),
             },
             decisions: Decisions::default(),
             accounting: Accounting::start(&channels.rate_limiter, &channels.cache, chassis),

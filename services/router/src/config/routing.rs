@@ -154,6 +154,14 @@ pub struct Target {
     pub priority: u64,
 }
 
+/// What is done about broken answers, by its names.
+const AFTER_COMMIT: [(&str, AfterCommit); 4] = [
+    ("best", AfterCommit::Best),
+    ("continue", AfterCommit::Continue),
+    ("replay", AfterCommit::Replay),
+    ("error", AfterCommit::Error),
+];
+
 /// The strategies by their names.
 const STRATEGIES: [(&str, Strategy); 8] = [
     ("weighted", Strategy::Weighted),
@@ -221,6 +229,7 @@ fn read_model(section: &mut Section, deployments: &[String]) -> ModelConfig {
         deployments: targets,
         strategy,
         fallbacks: section.strings("fallbacks"),
+        after_commit: section.choice("after_commit", &AFTER_COMMIT, AfterCommit::Best),
         ..ModelConfig::default()
     }
 }
