@@ -1,12 +1,14 @@
 //! The router's configuration: `[router]` and `[[models]]`.
 
+mod retrying;
 mod routing;
 
 use std::time::Duration;
 
 use penstock_chassis::config::{Document, Section};
 
-pub use self::routing::{AfterCommit, ModelConfig, Routing, Strategy, Target};
+pub use self::retrying::Retrying;
+pub use self::routing::{AfterCommit, Hedge, HoldBack, ModelConfig, Routing, Strategy, Target};
 use crate::caps::Caps;
 
 /// Where the services are that the router calls, as `http://host:port[,host:port…]`.
@@ -65,6 +67,8 @@ pub struct Config {
     pub default_completion_tokens: u64,
     /// Most deployments asked for one request.
     pub attempts: usize,
+    /// What bounds further attempts.
+    pub retrying: Retrying,
     /// What one request may ask for.
     pub caps: Caps,
     /// What may change while the process runs.
@@ -112,6 +116,7 @@ impl Config {
             default_completion_tokens: section.integer("default_completion_tokens", 256, 0..=1_000_000),
             // One deployment and three others: beyond that an answer would come too late anyway.
             attempts: usize::try_from(section.integer("attempts", 4, 1..=100)).unwrap_or(4),
+            retrying: Retrying::read(section),
             caps: read_caps(section),
             routing: Routing::read(document, deployments),
         }

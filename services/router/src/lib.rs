@@ -7,6 +7,7 @@ mod accounting;
 mod admitted;
 mod answer;
 mod attempts;
+mod budget;
 mod cache_policy;
 mod caps;
 mod choose;
@@ -28,7 +29,7 @@ mod stored;
 mod whole;
 
 pub use caps::Caps;
-pub use config::{CacheMode, Config, Endpoints, LimiterFailure, Routing};
+pub use config::{CacheMode, Config, Endpoints, LimiterFailure, Retrying, Routing};
 
 use std::{sync::Arc, time::Duration};
 

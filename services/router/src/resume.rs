@@ -78,7 +78,7 @@ impl Resumed {
 impl Resume {
     /// Whether anything can be done about the answer to `request`, if it breaks: if not, nothing is to be kept.
     pub(crate) fn is_possible(request: &GenerateRequest, route: &Route, dispatch: &Dispatch) -> bool {
-        request.stream && route.policy.after_commit != AfterCommit::Error && dispatch.attempts > 1
+        request.stream && route.policy.after_commit != AfterCommit::Error && dispatch.most > 1
     }
 
     /// For a stream that `candidate` has begun to give, after `made` attempts. `None`: no more may be made.
@@ -88,7 +88,7 @@ impl Resume {
         request: GenerateRequest,
         (candidate, left, made): (&Candidate, Route, usize),
     ) -> Option<Box<Self>> {
-        let spare = dispatch.attempts.checked_sub(made).filter(|spare| *spare > 0)?;
+        let spare = dispatch.most.checked_sub(made).filter(|spare| *spare > 0)?;
         Some(Box::new(Self {
             dispatch: dispatch.clone(),
             caller: caller.clone(),
@@ -178,7 +178,8 @@ impl Resume {
                 }
                 Err(error) => {
                     self.dispatch.resumed.count(step.how, "failed");
-                    if !error.reason.remedy().fallback {
+                    // The budget is used up, or it would be the same everywhere.
+                    if error.reason == Reason::ModelUnavailable || !error.reason.remedy().fallback {
                         break;
                     }
                 }

@@ -17,7 +17,7 @@ use penstock_proto::{
     inference::v1::{
         EmbedRequest, EmbedResponse, GenerateRequest, ListModelsRequest, ListModelsResponse,
         Model as ModelMessage, ModerateRequest, ModerateResponse, generate_request::Input,
-        inference_client::InferenceClient, inference_server::Inference,
+        inference_server::Inference,
     },
     metadata,
     ratelimit::v1::{ReserveRequest, ReserveResponse, Subject, rate_limiter_client::RateLimiterClient},
@@ -42,7 +42,6 @@ use crate::{
     needs::Needs,
     principals::{Principals, may_use},
     registry::{Model, Registry},
-    resume::Resumed,
     stored::Keeper,
     whole::{texts_of, tokens_of},
 };
@@ -81,12 +80,12 @@ impl Router {
             registry: deployments::follow(&channels.inference_adapter, config.routing.clone(), chassis),
             limiter: RateLimiterClient::new(channels.rate_limiter.clone()),
             cache: CacheClient::new(channels.cache.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES),
-            dispatch: Dispatch {
-                adapter: InferenceClient::new(channels.inference_adapter.clone())
-                    .max_decoding_message_size(MESSAGE_MAX_BYTES),
-                attempts: config.attempts,
-                resumed: Resumed::start(chassis),
-            },
+            dispatch: Dispatch::new(
+                &channels.inference_adapter,
+                config.attempts,
+                config.retrying.clone(),
+                chassis,
+            ),
             decisions: Decisions::default(),
             accounting: Accounting::start(&channels.rate_limiter, &channels.cache, chassis),
             keeper: Keeper::new(&channels.cache, config.store_timeout, chassis),
