@@ -18,13 +18,21 @@ pub(crate) enum Field {
     Refusal,
     FunctionName,
     FunctionArguments,
-    /// Of the call with that index.
+    /// The call with that index begins. Its id is the engine's own affair, as a mark is.
+    Call(i64),
     CallName(i64),
     CallArguments(i64),
     /// Something that cannot be compared, such as log probabilities: where it stood, not what it was.
     Mark,
     /// The end, and its reason.
     Finish,
+}
+
+impl Field {
+    /// What it says is the model's, and the same if it is said again.
+    pub(crate) fn is_text(self) -> bool {
+        !matches!(self, Field::Mark | Field::Call(_))
+    }
 }
 
 /// Everything of one field that was said in a row.
@@ -40,8 +48,6 @@ pub(crate) struct Speech {
     pub(crate) segments: Vec<Segment>,
     /// It was said who speaks.
     pub(crate) role: bool,
-    /// Calls whose ids were said.
-    pub(crate) opened: Vec<i64>,
 }
 
 /// What was said.
@@ -125,16 +131,12 @@ impl Speech {
     /// Returns the bytes of it.
     fn hear(&mut self, choice: &mut Choice) -> usize {
         let mut bytes = 0;
-        if let Some(delta) = &choice.delta {
-            self.role |= delta.role.is_some();
-            let opened = delta.tool_calls.iter().filter(|call| call.id.is_some()).map(index_of);
-            self.opened.extend(opened);
-        }
+        self.role |= choice.delta.as_ref().is_some_and(|delta| delta.role.is_some());
         visit(choice, &mut |field, text: &mut Option<String>| {
-            let text = text.as_deref().unwrap_or_default();
+            let text = text.as_deref().filter(|_| field.is_text()).unwrap_or_default();
             // A mark takes place, too.
             bytes += text.len().max(1);
-            match self.segments.last_mut().filter(|last| last.field == field && field != Field::Mark) {
+            match self.segments.last_mut().filter(|last| last.field == field && field.is_text()) {
                 Some(last) => last.text.push_str(text),
                 None => self.segments.push(Segment { field, text: text.to_owned() }),
             }
@@ -164,7 +166,8 @@ pub(crate) fn visit<E>(
             visit(Field::FunctionArguments, &mut function.arguments)?;
         }
         for call in tool_calls {
-            let index = index_of(call);
+            let index = call.index.unwrap_or_default();
+            visit(Field::Call(index), &mut call.id)?;
             if let Some(function) = &mut call.function {
                 visit(Field::CallName(index), &mut function.name)?;
                 visit(Field::CallArguments(index), &mut function.arguments)?;
@@ -175,19 +178,13 @@ pub(crate) fn visit<E>(
             }
         }
     }
-    let marked = is_marked(choice);
-    if marked {
+    if is_marked(choice) {
         on_text(Field::Mark, &mut None)?;
     }
     match &choice.finish_reason {
         Some(_) => on_text(Field::Finish, &mut choice.finish_reason),
         None => Ok(()),
     }
-}
-
-/// The place of a call among those of its choice.
-pub(crate) fn index_of(call: &ToolCall) -> i64 {
-    call.index.unwrap_or_default()
 }
 
 fn is_marked(choice: &Choice) -> bool {

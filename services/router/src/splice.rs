@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use penstock_proto::inference::v1::{Choice, Delta, FunctionCall, GenerateChunk, ToolCall};
 
-use crate::said::{Field, Said, Speech, index_of, unmark, visit};
+use crate::said::{Field, Said, Speech, unmark, visit};
 
 /// The second engine says something else than the first one said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,16 +74,6 @@ impl Cursor {
     /// Takes out of a choice what was said. False: nothing is left of it.
     fn take(&mut self, choice: &mut Choice, speech: &Speech) -> Result<bool, Diverged> {
         self.is_past |= self.segment >= speech.segments.len();
-        if let Some(delta) = &mut choice.delta {
-            if speech.role {
-                delta.role = None;
-            }
-            for call in &mut delta.tool_calls {
-                if speech.opened.contains(&index_of(call)) {
-                    (call.id, call.r#type) = (None, None);
-                }
-            }
-        }
         let mut mark_was_said = false;
         visit(choice, &mut |field, text| {
             let heard = self.hear(field, text, speech)?;
@@ -92,6 +82,11 @@ impl Cursor {
         })?;
         if mark_was_said {
             unmark(choice);
+        }
+        if let Some(delta) = &mut choice.delta {
+            delta.role.take_if(|_| speech.role);
+            // What kind of call it is was said with its id.
+            delta.tool_calls.iter_mut().filter(|call| call.id.is_none()).for_each(|call| call.r#type = None);
         }
         Ok(has_something(choice))
     }
@@ -108,7 +103,7 @@ impl Cursor {
         }
         let segment = speech.segments.get(self.segment).filter(|segment| segment.field == field);
         let left = segment.and_then(|segment| segment.text.get(self.offset..)).ok_or(Diverged)?;
-        let heard = text.as_deref().unwrap_or_default();
+        let heard = text.as_deref().filter(|_| field.is_text()).unwrap_or_default();
         if heard.len() < left.len() && field != Field::Finish {
             self.offset += heard.len();
             let same = left.starts_with(heard);

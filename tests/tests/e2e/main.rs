@@ -51,6 +51,7 @@ mod openapi;
 mod probe;
 mod recovery;
 mod refusals;
+mod resume;
 mod simulated;
 mod startup;
 mod status;

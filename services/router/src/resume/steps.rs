@@ -125,3 +125,84 @@ impl Iterator for Steps {
         self.choose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use penstock_proto::inference::v1::Capabilities;
+
+    use super::*;
+    use crate::registry::Deployment;
+
+    /// `a+` can go on from what was said.
+    fn candidate(id: &str) -> Candidate {
+        let (model, id) = id.split_once('/').unwrap_or(("m", id));
+        let capabilities =
+            id.ends_with('+').then(|| Capabilities { prefill: Some(true), ..Capabilities::default() });
+        let deployment = Deployment { id: id.into(), capabilities, ..Deployment::default() };
+        Candidate { model: model.into(), deployment: deployment.into() }
+    }
+
+    fn steps(policy: AfterCommit, current: &str, left: &[&str], spare: usize) -> Steps {
+        Steps::new(policy, &candidate(current), left.iter().map(|id| candidate(id)).collect(), spare)
+    }
+
+    fn say(step: &Step) -> String {
+        format!("{} {}", step.how.name(), step.candidate.id())
+    }
+
+    /// All that is tried, if nobody answers.
+    fn all(mut steps: Steps, reason: Reason, can_continue: bool) -> Vec<String> {
+        steps.broke(reason, can_continue);
+        steps.map(|step| say(&step)).collect()
+    }
+
+    #[test]
+    fn others_of_the_model_come_first_and_the_same_last() {
+        let tried = |policy, can_continue| {
+            all(steps(policy, "a+", &["b", "c+", "other/d+"], 9), Reason::EngineCut, can_continue)
+        };
+        assert_eq!(tried(AfterCommit::Best, true), ["replay b", "continue c+", "continue a+"]);
+        assert_eq!(tried(AfterCommit::Best, false), ["replay b", "replay c+", "replay a+"]);
+        assert_eq!(tried(AfterCommit::Continue, true), ["continue c+", "continue a+"]);
+        assert_eq!(tried(AfterCommit::Continue, false), Vec::<String>::new());
+        assert_eq!(tried(AfterCommit::Replay, true), ["replay b", "replay c+", "replay a+"]);
+        assert_eq!(tried(AfterCommit::Error, true), Vec::<String>::new());
+    }
+
+    #[test]
+    fn who_was_silent_is_not_asked_again_and_there_is_an_end() {
+        let tried = |spare| all(steps(AfterCommit::Best, "a", &["b"], spare), Reason::EngineTimeout, true);
+        assert_eq!(tried(9), ["replay b"]);
+        assert_eq!(tried(0), Vec::<String>::new());
+        let cut = all(steps(AfterCommit::Best, "a", &["b", "c"], 2), Reason::EngineCut, true);
+        assert_eq!(cut, ["replay b", "replay c"]);
+    }
+
+    #[test]
+    fn who_refuses_a_prefill_says_it_again_if_that_is_allowed() {
+        for (policy, then) in
+            [(AfterCommit::Best, "replay b+"), (AfterCommit::Continue, "continue c+")]
+        {
+            let mut steps = steps(policy, "a", &["b+", "c+"], 9);
+            steps.broke(Reason::EngineCut, true);
+            let first = steps.next().unwrap();
+            assert_eq!(say(&first), "continue b+");
+            steps.refused(first.candidate);
+            assert_eq!(say(&steps.next().unwrap()), then);
+        }
+    }
+
+    /// D5: however often it breaks, the same one is asked once more, not for ever.
+    #[test]
+    fn the_same_is_asked_once_more_in_all() {
+        let mut steps = steps(AfterCommit::Best, "a", &["b"], 9);
+        let mut tried = Vec::new();
+        for _ in 0..5 {
+            steps.broke(Reason::EngineCut, true);
+            let Some(step) = steps.next() else { break };
+            tried.push(say(&step));
+            steps.begun(step.candidate);
+        }
+        assert_eq!(tried, ["replay b", "replay b"]);
+    }
+}

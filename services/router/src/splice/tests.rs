@@ -230,6 +230,11 @@ fn a_call_that_had_only_begun_is_not_begun_twice() {
     let function = call.function.as_ref().unwrap();
     assert_eq!((function.name.as_deref(), function.arguments.as_deref()), (None, Some("{}")));
     assert_eq!(replayed(&[begun.clone()], &[begun]), Ok(vec![]), "the same again is nothing");
+    let announced = self::call(0, Some("one"), None, "");
+    let rest = replayed(&[announced.clone()], &[self::call(0, Some("two"), Some("f"), "{}")]).unwrap();
+    let call = &rest[0].choices[0].delta.as_ref().unwrap().tool_calls[0];
+    assert_eq!((&call.id, call.function.as_ref().unwrap().name.as_deref()), (&None, Some("f")));
+    assert_eq!(replayed(&[announced], &[piece("text instead")]), Err(Diverged));
 }
 
 #[test]
