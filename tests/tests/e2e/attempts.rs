@@ -4,9 +4,8 @@
 use std::time::{Duration, Instant};
 
 use penstock_tests::{
-    Engine, Mesh, Script, Service, Step, Topology,
+    Engine, Mesh, Script, Service, Step, Topology, both,
     bounded::until,
-    both,
     client::{chat, streamed},
     engine::{End, Head, Refused},
     mesh::{deployment, model},
@@ -48,7 +47,8 @@ async fn measured(mesh: &Mesh, line: &str) {
 }
 
 fn refusal(code: &str) -> Script {
-    let body = json!({"error": {"message": "x", "type": "invalid_request_error", "param": null, "code": code}});
+    let body =
+        json!({"error": {"message": "x", "type": "invalid_request_error", "param": null, "code": code}});
     Script::status_with(400, &[], &body.to_string())
 }
 

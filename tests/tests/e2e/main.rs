@@ -53,6 +53,7 @@ mod openapi;
 mod probe;
 mod recovery;
 mod refusals;
+mod resume;
 mod routing;
 mod simulated;
 mod startup;
