@@ -103,7 +103,8 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
     let (listen, facade) = settings.facade;
     // First of all: a port that is taken must not cost a key that nobody has seen.
     let listener = server::listen(listen.listen, "facade.listen").await?;
-    let process = Process::new(chassis.clone(), settings.shutdown);
+    let process =
+        Process::new(chassis.clone(), settings.shutdown).with_write_timeout(facade.write_timeout);
     process.serve_metrics(listen.metrics_listen).await?;
     Service::ALL.iter().for_each(|service| name(*service, &chassis));
     let opening = process.open(listener, Service::Facade.early());
@@ -140,10 +141,11 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
 pub(crate) async fn serve(service: Service, settings: Settings) -> anyhow::Result<()> {
     let telemetry = settings.telemetry.start(service.name())?;
     let chassis = Chassis::named(service.title(), settings.health);
-    let process = Process::new(chassis.clone(), settings.shutdown);
+    let mut process = Process::new(chassis.clone(), settings.shutdown);
     match service {
         Service::Facade => {
             let (listen, config) = settings.facade;
+            process = process.with_write_timeout(config.write_timeout);
             let opening = open(service, &listen, &process, &chassis).await?;
             let router = Channel::remote(&settings.facade_router, &chassis)?;
             penstock_alerts::start(settings.alerts, &chassis.health, &chassis.metrics, &chassis.tasks)?;

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use penstock_chassis::config::{Document, Section};
+use penstock_chassis::{
+    DoorConfig,
+    config::{Document, Section},
+};
 
 use crate::caps::Caps;
 
@@ -65,6 +68,8 @@ pub struct Config {
     pub default_completion_tokens: u64,
     /// Most deployments asked for one request.
     pub attempts: usize,
+    /// How many requests may be in progress.
+    pub door: DoorConfig,
     /// What one request may ask for.
     pub caps: Caps,
     /// The models; without any, every deployment is offered under the name of its model.
@@ -136,6 +141,7 @@ impl Config {
             default_completion_tokens: section.integer("default_completion_tokens", 256, 0..=1_000_000),
             // One deployment and three others: beyond that an answer would come too late anyway.
             attempts: usize::try_from(section.integer("attempts", 4, 1..=100)).unwrap_or(4),
+            door: DoorConfig::read(section),
             caps: read_caps(section),
             models: read_models(document, deployments),
         }

@@ -25,7 +25,7 @@ pub use config::{CacheMode, Config, Endpoints, LimiterFailure};
 
 use std::{sync::Arc, time::Duration};
 
-use penstock_chassis::{Channel, Chassis, MESSAGE_MAX_BYTES};
+use penstock_chassis::{Channel, Chassis, Class, Door, MESSAGE_MAX_BYTES};
 use penstock_proto::inference::v1::{
     inference_server::InferenceServer, stored_completions_server::StoredCompletionsServer,
 };
@@ -56,10 +56,16 @@ pub fn start(config: Config, channels: &Channels, chassis: &Chassis) -> Routes {
     ] {
         health.watch_channel(name, required, Duration::ZERO, channel, tasks);
     }
+    let door = Door::new("router", config.door, chassis);
     let router = Arc::new(service::Router::start(config, channels, chassis));
     let stored = StoredCompletionsServer::from_arc(Arc::clone(&router));
-    Routes::new(InferenceServer::from_arc(router).max_decoding_message_size(MESSAGE_MAX_BYTES))
-        .add_service(stored)
+    let inference = InferenceServer::from_arc(router).max_decoding_message_size(MESSAGE_MAX_BYTES);
+    Routes::new(door.guard(inference, class_of)).add_service(door.guard(stored, |_| Class::Batch))
+}
+
+/// What a call of `Inference` is to the door.
+fn class_of(path: &str) -> Class {
+    if path.ends_with("/Generate") { Class::Answer } else { Class::Batch }
 }
 
 #[cfg(test)]
