@@ -103,8 +103,7 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
     let (listen, facade) = settings.facade;
     // First of all: a port that is taken must not cost a key that nobody has seen.
     let listener = server::listen(listen.listen, "facade.listen").await?;
-    let process =
-        Process::new(chassis.clone(), settings.shutdown).with_write_timeout(facade.write_timeout);
+    let process = Process::new(chassis.clone(), settings.shutdown).with_write_timeout(facade.write_timeout);
     process.serve_metrics(listen.metrics_listen).await?;
     Service::ALL.iter().for_each(|service| name(*service, &chassis));
     let opening = process.open(listener, Service::Facade.early());

@@ -19,7 +19,10 @@ use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
 pub use self::guarded::{Guarded, Held};
 pub(crate) use self::sampler::Doors;
-use self::{limit::adapted, sampler::{DoorLabels, ShedLabels}};
+use self::{
+    limit::adapted,
+    sampler::{DoorLabels, ShedLabels},
+};
 use crate::{Chassis, config::Section, stack::MAX_IN_FLIGHT};
 
 /// Default of `requests_max`: just below the 4096 streams that one connection between two services carries, so
@@ -126,8 +129,9 @@ impl Door {
             in_progress: AtomicUsize::new(0),
             limit_shown,
             in_progress_shown: doors.in_progress.get_or_create(&shown).clone(),
-            shed: Class::ALL
-                .map(|class| doors.shed.get_or_create(&ShedLabels { door: service, class: class.as_str() }).clone()),
+            shed: Class::ALL.map(|class| {
+                doors.shed.get_or_create(&ShedLabels { door: service, class: class.as_str() }).clone()
+            }),
         });
         doors.add(&shared, chassis);
         Self(shared)

@@ -50,9 +50,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         match self.door.enter((self.class_of)(request.uri().path())) {
-            Ok(pass) => {
-                Entering { inner: Some(self.inner.call(request)), pass: Some(pass), refused: None }
-            }
+            Ok(pass) => Entering { inner: Some(self.inner.call(request)), pass: Some(pass), refused: None },
             Err(error) => Entering { inner: None, pass: None, refused: Some(error) },
         }
     }

@@ -57,7 +57,11 @@ impl Doors {
                 self.limit.clone(),
             );
             registry.register("penstock_door_in_progress", "Requests in progress", self.in_progress.clone());
-            registry.register("penstock_shed", "Requests refused because there are too many", self.shed.clone());
+            registry.register(
+                "penstock_shed",
+                "Requests refused because there are too many",
+                self.shed.clone(),
+            );
             let help = "How late tasks go on that could go on: the least of ten samples";
             registry.register("penstock_runtime_delay_seconds", help, self.delay.clone());
         });

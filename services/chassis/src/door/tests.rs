@@ -73,7 +73,7 @@ fn limit_of(door: &Door) -> usize {
 /// The real sampler on a runtime whose only worker is kept busy.
 #[tokio::test]
 async fn a_busy_runtime_lets_fewer_in_and_an_idle_one_all_of_them_again() {
-    let (chassis, max) = (Chassis::default(), 2 * FLOOR);
+    let (chassis, max) = (Chassis::default(), FLOOR + 10);
     let config = DoorConfig { requests_max: max, overload_delay: Some(DELAY_MIN) };
     let door = Door::new("test", config, &chassis);
     let still = Door::new("still", DoorConfig { overload_delay: None, ..config }, &chassis);
