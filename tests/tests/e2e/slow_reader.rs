@@ -1,16 +1,20 @@
 //! C2: a caller that does not read holds back its own engine and nobody else, takes little memory, and not for ever.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use penstock_proto::inference::v1::GenerateResponse;
 use penstock_tests::{
-    Engine, Events, Mesh, Script, Service, Topology, both,
+    Engine, Mesh, Script, Service, Step, Topology, both,
     bounded::{until, within},
     client::{chat, streamed, with},
     engine::{Call, End},
     grpc::{self, inference, keyed},
 };
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+};
 use tonic::Streaming;
 
 /// 64 MB in pieces of 16 KiB: far more than all buffers on the way hold.
@@ -21,17 +25,42 @@ const MUCH: i64 = 7;
 /// An engine that says a lot to those who ask for it, and hello to all others.
 async fn engine() -> Engine {
     let engine = Engine::start().await;
-    let much = Script::texts(vec!["x".repeat(16 << 10); PIECES]);
-    engine.answering(move |body| if body["seed"] == json!(MUCH) { much.clone() } else { Script::default() });
+    let piece = json!({
+        "id": "chatcmpl-much", "object": "chat.completion.chunk", "created": 1, "model": "engine-model",
+        "choices": [{"index": 0, "delta": {"content": "x".repeat(16 << 10)}, "finish_reason": null}],
+    });
+    // Written once: it is not the engine that is looked at.
+    let piece = Step::Raw(format!("data: {piece}\n\n").into_bytes());
+    let much = Arc::new(Script::steps(vec![piece; PIECES]));
+    engine.answering(move |body| match body["seed"] == json!(MUCH) {
+        true => Arc::clone(&much),
+        false => Arc::default(),
+    });
     engine
 }
 
-/// Callers that read the heads of their answers, and no more.
-async fn idle_readers(mesh: &Mesh, engine: &Engine, count: usize) -> Vec<(Events, Call)> {
+/// A caller that asks for much and does not read a byte of it, with little room of its own.
+async fn idle_reader(mesh: &Mesh) -> TcpStream {
+    let body = streamed(with(chat("test-model"), json!({"seed": MUCH}))).to_string();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        mesh.key(),
+        body.len(),
+    );
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    let connected = within("a connection", socket.connect(mesh.address(Service::Facade))).await;
+    let mut stream = connected.unwrap();
+    within("the request to be taken", stream.write_all(request.as_bytes())).await.unwrap();
+    stream
+}
+
+/// So many of them, and what their engines see, whose first call is the one with this index.
+async fn idle_readers(mesh: &Mesh, engine: &Engine, first: usize, count: usize) -> Vec<(TcpStream, Call)> {
     let mut readers = Vec::new();
-    for number in 0..count {
-        let events = mesh.client().stream(&with(chat("test-model"), json!({"seed": MUCH}))).await;
-        readers.push((events, engine.call(number).await));
+    for index in first..first + count {
+        readers.push((idle_reader(mesh).await, engine.call(index).await));
     }
     readers
 }
@@ -55,7 +84,7 @@ both! {
     async fn callers_that_do_not_read_stop_nobody_else(topology: Topology) {
         let engine = engine().await;
         let mesh = Mesh::over(topology, &engine, "").await;
-        let readers = idle_readers(&mesh, &engine, 12).await;
+        let readers = idle_readers(&mesh, &engine, 0, 12).await;
         held_back(readers.iter().map(|(_, call)| call)).await;
         let hurried = mesh.client().with_header("x-request-timeout", "10s");
         for _ in 0..5 {
@@ -63,16 +92,9 @@ both! {
             let events = hurried.stream(&chat("test-model")).await.rest().await;
             assert_eq!(events.last().map(String::as_str), Some("[DONE]"), "{events:?}");
         }
-        // One of them goes on reading: all of it is there.
-        let mut readers = readers.into_iter();
-        let (mut events, call) = readers.next().unwrap();
-        let mut pieces = 0;
-        while let Some(event) = events.next().await {
-            pieces += usize::from(event.contains("xxx"));
-        }
-        assert_eq!((pieces, call.ended().await), (PIECES, End::Played));
-        for (events, call) in readers {
-            events.hang_up();
+        // They have stopped nothing but their own engines, and let go of those when they leave.
+        for (stream, call) in readers {
+            drop(stream);
             assert_eq!(call.ended().await, End::ClientGone);
         }
     }
@@ -85,11 +107,7 @@ both! {
         mesh.client().chat(&chat("test-model")).await.text();
         let before = mesh.resident_bytes();
         let count = 50;
-        let mut readers = Vec::new();
-        for number in 1..=count {
-            let events = mesh.client().stream(&with(chat("test-model"), json!({"seed": MUCH}))).await;
-            readers.push((events, engine.call(number).await));
-        }
+        let readers = idle_readers(&mesh, &engine, 1, count).await;
         held_back(readers.iter().map(|(_, call)| call)).await;
         let grown = mesh.resident_bytes().saturating_sub(before);
         assert!(grown < (count as u64) << 20, "{grown} bytes for {count} callers that do not read");
@@ -108,17 +126,17 @@ both! {
         // Its engine is silent all the while: it would take what there were.
         let mut patient = mesh.client().stream(&chat("test-model")).await;
         assert_eq!(patient.next_text().await, "a");
-        let body = streamed(with(chat("test-model"), json!({"seed": MUCH})));
-        let idle = mesh.client().send(http::Method::POST, "/v1/chat/completions", body.to_string()).await;
-        let idle = idle.head().await;
+        let mut idle = idle_reader(&mesh).await;
         let call = engine.call(1).await;
         assert_eq!(call.ended().await, End::ClientGone);
         assert!(call.chunks() < PIECES, "taken for nobody");
         engine.open(2);
         let rest = patient.rest().await;
         assert_eq!(rest.last().map(String::as_str), Some("[DONE]"), "{rest:?}");
-        let (rest, whole) = idle.bytes().await;
-        assert!(!whole && !rest.ends_with(b"data: [DONE]\n\n"), "a cut answer that looks whole");
+        // What was under way may still come, and no end.
+        let mut rest = Vec::new();
+        let _ = within("the end of the connection", idle.read_to_end(&mut rest)).await;
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "a cut answer that looks whole");
     }
 }
 
