@@ -36,7 +36,7 @@ use axum::{
 };
 pub use config::Config;
 pub use health::{Face, HealthConfig, Public};
-use penstock_chassis::{Channel, Chassis, Health, MESSAGE_MAX_BYTES};
+use penstock_chassis::{Channel, Chassis, Door, Health, MESSAGE_MAX_BYTES};
 use penstock_proto::inference::v1::{
     inference_client::InferenceClient, stored_completions_client::StoredCompletionsClient,
 };
@@ -67,6 +67,7 @@ struct App {
     health: Health,
     access: Access,
     metrics: Metrics,
+    door: Door,
 }
 
 impl fmt::Debug for App {
@@ -148,7 +149,9 @@ fn app(
     // First of all: of two services with one name the first is reached, and this one hides what is to be hidden.
     let mut services = [health::HEALTH, health::STATUS].map(|name| (name, of_health.clone())).to_vec();
     services.extend(passthrough);
+    let door = Door::new("facade", config.door, chassis);
     Arc::new(App {
+        door,
         config,
         stored,
         router,

@@ -45,7 +45,7 @@ pub struct Engine {
 }
 
 /// The script for a request that has none of its own.
-type Choose = Arc<dyn Fn(&Value) -> Script + Send + Sync>;
+type Choose = Arc<dyn Fn(&Value) -> Arc<Script> + Send + Sync>;
 
 struct Shared {
     next: Mutex<VecDeque<Script>>,
@@ -84,7 +84,7 @@ impl Engine {
     fn on(listener: TcpListener) -> Engine {
         let shared = Arc::new(Shared {
             next: Mutex::default(),
-            default: Mutex::new(Arc::new(|_| Script::default())),
+            default: Mutex::new(Arc::new(|_| Arc::default())),
             models: Mutex::new(vec!["engine-model".into()]),
             pages: Mutex::default(),
             shown: Mutex::new(ollama::show()),
@@ -123,12 +123,13 @@ impl Engine {
 
     /// Plays `script` for every request that has no script of its own.
     pub fn always(&self, script: Script) {
-        self.answering(move |_| script.clone());
+        let script = Arc::new(script);
+        self.answering(move |_| Arc::clone(&script));
     }
 
     /// Plays what `choose` says to the body of every request that has no script of its own.
-    pub fn answering(&self, choose: impl Fn(&Value) -> Script + Send + Sync + 'static) {
-        *self.shared.default.lock().unwrap() = Arc::new(choose);
+    pub fn answering<S: Into<Arc<Script>>>(&self, choose: impl Fn(&Value) -> S + Send + Sync + 'static) {
+        *self.shared.default.lock().unwrap() = Arc::new(move |body| choose(body).into());
     }
 
     /// Plays `script` for the next request, after those that were given before.
@@ -296,7 +297,7 @@ impl Shared {
         buffer: &mut BytesMut,
         write: &mut OwnedWriteHalf,
     ) -> bool {
-        let script = self.next.lock().unwrap().pop_front();
+        let script = self.next.lock().unwrap().pop_front().map(Arc::new);
         let choose = Arc::clone(&self.default.lock().unwrap());
         let script =
             script.unwrap_or_else(|| choose(&serde_json::from_slice(&call.body).unwrap_or_default()));

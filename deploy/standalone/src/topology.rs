@@ -116,7 +116,7 @@ pub(crate) async fn up(settings: Settings, mut reloading: Reloading) -> anyhow::
     let (listen, facade) = settings.facade;
     // First of all: a port that is taken must not cost a key that nobody has seen.
     let listener = server::listen(listen.listen, "facade.listen").await?;
-    let process = Process::new(chassis.clone(), settings.shutdown);
+    let process = Process::new(chassis.clone(), settings.shutdown).with_write_timeout(facade.write_timeout);
     let deployments = reloading.of_adapter(&settings.inference_adapter.1);
     let routing = reloading.of_router(&settings.router.1, None);
     let reloader = reloading.start("configuration", &chassis)?;
@@ -162,12 +162,13 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<()> {
     let telemetry = settings.telemetry.start(service.name())?;
     let chassis = Chassis::named(service.title(), settings.health);
-    let process = Process::new(chassis.clone(), settings.shutdown);
+    let mut process = Process::new(chassis.clone(), settings.shutdown);
     let configuration = service.configuration();
     match service {
         Service::Facade => {
             let (listen, config) = settings.facade;
             reloading.start(configuration, &chassis)?;
+            process = process.with_write_timeout(config.write_timeout);
             let opening = open(service, &listen, &process, &chassis).await?;
             let router = Channel::remote(&settings.facade_router, &chassis)?;
             penstock_alerts::start(settings.alerts, &chassis.health, &chassis.metrics, &chassis.tasks)?;

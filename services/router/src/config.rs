@@ -8,7 +8,10 @@ mod routing;
 
 use std::time::Duration;
 
-use penstock_chassis::config::{Document, Section};
+use penstock_chassis::{
+    DoorConfig,
+    config::{Document, Section},
+};
 
 pub use self::retrying::Retrying;
 #[cfg(test)]
@@ -74,6 +77,8 @@ pub struct Config {
     pub attempts: usize,
     /// What bounds further attempts.
     pub retrying: Retrying,
+    /// How many requests may be in progress.
+    pub door: DoorConfig,
     /// What one request may ask for.
     pub caps: Caps,
     /// What may change while the process runs.
@@ -122,6 +127,7 @@ impl Config {
             // One deployment and three others: beyond that an answer would come too late anyway.
             attempts: usize::try_from(section.integer("attempts", 4, 1..=100)).unwrap_or(4),
             retrying: Retrying::read(section),
+            door: DoorConfig::read(section),
             caps: read_caps(section),
             routing: Routing::read(document, deployments),
         }
