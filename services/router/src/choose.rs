@@ -33,18 +33,33 @@ pub(crate) fn choose(
     model: &Model,
     asked: &Asked<'_>,
 ) -> Result<(Route, Decision), Error> {
+    let (route, decision) = weigh(registry, model, asked);
+    Ok((route?, decision))
+}
+
+/// As [`choose`], with a decision even where nobody can be asked: then it says why not.
+pub(crate) fn weigh(
+    registry: &Registry,
+    model: &Model,
+    asked: &Asked<'_>,
+) -> (Result<Route, Error>, Decision) {
     let allowed = |model: &Model| may_use(asked.principal, &model.name, &model.name);
-    let candidates = asked.needs.sift(registry.candidates(model, allowed, fastrand::f64))?;
-    let considered = candidates
+    let all = registry.candidates(model, allowed, fastrand::f64);
+    let mut considered: Vec<_> = all
         .iter()
         .map(|candidate| Considered {
             candidate: candidate.clone(),
             score: None,
-            vetoes: Vetoes::default(),
+            vetoes: if asked.needs.both(candidate.deployment.lacks).is_empty() {
+                Vetoes::default()
+            } else {
+                Vetoes::LACKS
+            },
             weight: 1.0,
             priority: 1,
         })
         .collect();
+    considered.sort_by_key(|one| one.vetoes != Vetoes::default());
     let policy = Arc::clone(&model.config);
     let decision = Decision {
         asked: asked.name.to_owned(),
@@ -59,5 +74,7 @@ pub(crate) fn choose(
         policy: Arc::clone(&policy),
     };
     let tokens = asked.prompt_tokens.saturating_add(asked.completion_tokens);
-    Ok((Route { candidates, policy, tokens, ..Route::default() }, decision))
+    let route =
+        asked.needs.sift(all).map(|candidates| Route { candidates, policy, tokens, ..Route::default() });
+    (route, decision)
 }

@@ -14,6 +14,7 @@ mod config;
 mod decision;
 mod decisions;
 mod deployments;
+mod explain;
 mod load;
 mod merge;
 mod model_health;
@@ -30,8 +31,11 @@ pub use config::{CacheMode, Config, Endpoints, LimiterFailure, Routing};
 use std::{sync::Arc, time::Duration};
 
 use penstock_chassis::{Channel, Chassis, MESSAGE_MAX_BYTES};
-use penstock_proto::inference::v1::{
-    inference_server::InferenceServer, stored_completions_server::StoredCompletionsServer,
+use penstock_proto::{
+    inference::v1::{
+        inference_server::InferenceServer, stored_completions_server::StoredCompletionsServer,
+    },
+    router::v1::routing_server::RoutingServer,
 };
 use tonic::service::Routes;
 
@@ -62,8 +66,10 @@ pub fn start(config: Config, channels: &Channels, chassis: &Chassis) -> Routes {
     }
     let router = Arc::new(service::Router::start(config, channels, chassis));
     let stored = StoredCompletionsServer::from_arc(Arc::clone(&router));
+    let routing = RoutingServer::from_arc(Arc::clone(&router)).max_decoding_message_size(MESSAGE_MAX_BYTES);
     Routes::new(InferenceServer::from_arc(router).max_decoding_message_size(MESSAGE_MAX_BYTES))
         .add_service(stored)
+        .add_service(routing)
 }
 
 #[cfg(test)]
