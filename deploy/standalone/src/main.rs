@@ -3,10 +3,13 @@
 
 mod banner;
 mod caller;
+mod explain;
 mod keys;
 mod probe;
+mod reload;
 mod settings;
 mod status;
+mod table;
 mod topology;
 
 use std::{
@@ -57,6 +60,10 @@ enum Command {
     Keys(keys::Keys),
     /// Show how a running Penstock is: its services, their stores, engines and models
     Status(status::Status),
+    /// Say where a request would go and why, or why one did go there
+    Explain(explain::Explain),
+    /// Have a running Penstock read its configuration again
+    Reload(reload::Reload),
     /// Ask a gRPC server for its health; flags and exit codes are those of `grpc_health_probe`
     #[command(disable_help_flag = true)]
     Probe {
@@ -104,6 +111,8 @@ async fn run(command: Command) -> ExitCode {
         }
         Command::Keys(keys) => keys.run().await,
         Command::Status(status) => return ExitCode::from(status.run().await),
+        Command::Explain(explain) => return ExitCode::from(explain.run().await),
+        Command::Reload(reload) => return ExitCode::from(reload.run().await),
         Command::Probe { arguments } => {
             return u8::try_from(probe::run(arguments).await).map_or(ExitCode::FAILURE, ExitCode::from);
         }

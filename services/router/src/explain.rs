@@ -20,41 +20,37 @@ use crate::{
 };
 
 /// A decision that nothing came of: it was only asked for. `refused`: why nobody would be asked.
-pub(crate) fn dry_run(
-    decision: &Decision,
-    refused: Option<Reason>,
-    attempts: usize,
-    now: Instant,
-) -> DecisionMessage {
+pub(crate) fn dry_run(decision: &Decision, refused: Option<Reason>, now: Instant) -> DecisionMessage {
     let seen: Vec<_> = decision.considered.iter().map(Seen::from).collect();
-    let most = if refused.is_some() { 0 } else { attempts };
     DecisionMessage {
         outcome: refused.map(|reason| reason.as_str().to_owned()).unwrap_or_default(),
-        ..in_words(decision, &seen, most, now)
+        ..in_words(decision, &seen, now)
     }
 }
 
 /// A decision that was kept, and what came of it.
-pub(crate) fn kept(trail: &Trail, attempts: usize) -> DecisionMessage {
+pub(crate) fn kept(trail: &Trail) -> DecisionMessage {
     let entry = trail.entry();
     let log = trail.so_far();
-    // Refused before anybody was asked: where nobody can be asked nobody has a place.
-    let is_refused = log.attempts.is_empty() && entry.decision.considered.iter().all(is_vetoed);
-    let most = if is_refused { 0 } else { attempts };
     DecisionMessage {
         id: entry.id.to_string(),
         made_at: Some(entry.made_at.into()),
         request_id: entry.request_id.clone(),
         attempts: log.attempts.iter().map(attempt).collect(),
         outcome: log.outcome.unwrap_or_default().to_owned(),
-        ..in_words(&entry.decision, &entry.seen, most, entry.made)
+        ..in_words(&entry.decision, &entry.seen, entry.made)
     }
 }
 
-fn in_words(decision: &Decision, seen: &[Seen], most: usize, now: Instant) -> DecisionMessage {
+fn in_words(decision: &Decision, seen: &[Seen], now: Instant) -> DecisionMessage {
     let policy = &decision.policy;
-    let places = places(&decision.considered, most);
-    let candidates = decision.considered.iter().zip(seen).zip(places);
+    let mut places = 0;
+    let candidates = decision.considered.iter().zip(seen).map(|(considered, seen)| {
+        let is_asked = considered.vetoes == Vetoes::default();
+        places += u32::from(is_asked);
+        let place = if is_asked { places } else { 0 };
+        Told { decision, considered, seen, place, now }.candidate()
+    });
     DecisionMessage {
         asked: decision.asked.clone(),
         model: decision.model.to_string(),
@@ -65,9 +61,7 @@ fn in_words(decision: &Decision, seen: &[Seen], most: usize, now: Instant) -> De
         }),
         strategy: decision.strategy.name().to_owned(),
         needs: decision.needs.words().map(str::to_owned).collect(),
-        candidates: candidates
-            .map(|((considered, seen), place)| Told { decision, considered, seen, place, now }.candidate())
-            .collect(),
+        candidates: candidates.collect(),
         fallbacks: policy.fallbacks.clone(),
         context_fallbacks: policy.context_fallbacks.clone(),
         filter_fallbacks: policy.filter_fallbacks.clone(),
@@ -75,29 +69,6 @@ fn in_words(decision: &Decision, seen: &[Seen], most: usize, now: Instant) -> De
         completion_tokens: decision.completion_tokens,
         ..DecisionMessage::default()
     }
-}
-
-/// The place of each, from 1; 0 of those that are not asked: they are vetoed, or `most` others are asked. Where there
-/// are more than `most`, those that are known to be down go first, as they do when the request is put.
-fn places(considered: &[Considered], most: usize) -> Vec<u32> {
-    let open = || considered.iter().filter(|one| !is_vetoed(one));
-    let mut spare_up = open().filter(|one| !one.candidate.deployment.is_down()).count().min(most);
-    let mut spare_down = most - spare_up;
-    let mut place = 0;
-    let each = considered.iter().map(|one| {
-        let spare = if one.candidate.deployment.is_down() { &mut spare_down } else { &mut spare_up };
-        if is_vetoed(one) || *spare == 0 {
-            return 0;
-        }
-        *spare -= 1;
-        place += 1;
-        place
-    });
-    each.collect()
-}
-
-fn is_vetoed(considered: &Considered) -> bool {
-    considered.vetoes != Vetoes::default()
 }
 
 /// One that was considered, about to be told of.
@@ -136,19 +107,11 @@ impl Told<'_> {
 
     fn vetoes(self) -> Vec<Veto> {
         let set = self.considered.vetoes;
-        let mut vetoes: Vec<_> = VETOES
-            .iter()
-            .filter(|(veto, _)| set.0 & veto.0 != 0)
-            .map(|(veto, code)| Veto { code: (*code).to_owned(), detail: self.why(*veto) })
-            .collect();
-        if vetoes.is_empty() && self.place == 0 {
-            let detail = self.why(Vetoes::ATTEMPTS);
-            vetoes.push(Veto { code: "ATTEMPTS".to_owned(), detail });
-        }
-        vetoes
+        let vetoes = VETOES.iter().filter(|(veto, _)| set.0 & veto.0 != 0);
+        vetoes.map(|(veto, code)| Veto { code: (*code).to_owned(), detail: self.why(*veto) }).collect()
     }
 
-    /// Why it is not asked, in words.
+    /// A reason not to ask it, in words.
     fn why(self, veto: Vetoes) -> String {
         let deployment = &self.considered.candidate.deployment;
         match veto {
@@ -167,16 +130,22 @@ impl Told<'_> {
                 let holds = holds.map(|holds| format!("; it holds {holds}")).unwrap_or_default();
                 format!("prompt and answer, about {tokens} tokens, do not fit into its context{holds}")
             }
-            Vetoes::TAG if deployment.tags.is_empty() => "it has no tags, and x-penstock-tags asks for some".to_owned(),
+            Vetoes::TAG if deployment.tags.is_empty() => {
+                "it has no tags, and x-penstock-tags asks for some".to_owned()
+            }
             Vetoes::TAG => {
                 format!("it lacks a tag that x-penstock-tags asks for; it has {}", deployment.tags.join(", "))
             }
             Vetoes::COST => {
                 let cost = cost(deployment, self.decision).map(|cost| format!("{cost:.6} US dollars are"));
-                format!("{} more than x-penstock-max-cost allows", cost.as_deref().unwrap_or("what it costs is"))
+                format!(
+                    "{} more than x-penstock-max-cost allows",
+                    cost.as_deref().unwrap_or("what it costs is")
+                )
             }
             Vetoes::LATENCY => {
-                let expected = self.seen.expected.map(|expected| format!(", expected after {},", span(expected)));
+                let expected =
+                    self.seen.expected.map(|expected| format!(", expected after {},", span(expected)));
                 format!(
                     "its first token{} is later than x-penstock-max-latency allows",
                     expected.unwrap_or_default()

@@ -32,9 +32,7 @@ use std::{sync::Arc, time::Duration};
 
 use penstock_chassis::{Channel, Chassis, MESSAGE_MAX_BYTES};
 use penstock_proto::{
-    inference::v1::{
-        inference_server::InferenceServer, stored_completions_server::StoredCompletionsServer,
-    },
+    inference::v1::{inference_server::InferenceServer, stored_completions_server::StoredCompletionsServer},
     router::v1::routing_server::RoutingServer,
 };
 use tonic::service::Routes;

@@ -28,6 +28,7 @@ mod embeddings;
 mod engine_contract;
 mod engine_faults;
 mod engine_knowledge;
+mod explain;
 mod fallback;
 mod golden;
 mod grpc_callers;

@@ -1,4 +1,4 @@
-//! Every veto and every strategy has words, and places are those that requests are put in.
+//! Every veto and every strategy has words; who is asked has a place.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -10,12 +10,7 @@ use penstock_proto::{
 };
 
 use super::*;
-use crate::{
-    config::ModelConfig,
-    decision::Candidate,
-    decisions::Decisions,
-    needs::Needs,
-};
+use crate::{config::ModelConfig, decision::Candidate, decisions::Decisions, needs::Needs};
 
 fn deployment(id: &str) -> Deployment {
     Deployment { id: id.into(), state: State::Up, ..Deployment::default() }
@@ -26,9 +21,9 @@ fn considered(deployment: Deployment, vetoes: Vetoes) -> Considered {
     Considered { candidate, score: None, vetoes, weight: 1.0, priority: 1 }
 }
 
-fn told(considered: Vec<Considered>, attempts: usize) -> DecisionMessage {
+fn told(considered: Vec<Considered>) -> DecisionMessage {
     let decision = Decision { considered, prompt_tokens: 900, completion_tokens: 200, ..Decision::default() };
-    dry_run(&decision, None, attempts, Instant::now())
+    dry_run(&decision, None, Instant::now())
 }
 
 #[test]
@@ -37,7 +32,7 @@ fn every_veto_has_a_name_and_words_of_its_own() {
     let mut details = HashSet::new();
     let mut all = 0;
     for (veto, code) in VETOES {
-        let message = told(vec![considered(deployment("a"), veto)], 4);
+        let message = told(vec![considered(deployment("a"), veto)]);
         let [candidate] = message.candidates.as_slice() else { panic!("{message:?}") };
         let [veto_message] = candidate.vetoes.as_slice() else { panic!("{candidate:?}") };
         assert_eq!((veto_message.code.as_str(), candidate.place), (code, 0));
@@ -46,7 +41,7 @@ fn every_veto_has_a_name_and_words_of_its_own() {
     }
     assert_eq!(all, 0b1_1111_1111, "each bit is named");
     let both = considered(deployment("a"), Vetoes(Vetoes::TAG.0 | Vetoes::LACKS.0));
-    let message = told(vec![both], 4);
+    let message = told(vec![both]);
     let codes: Vec<_> = message.candidates[0].vetoes.iter().map(|veto| veto.code.as_str()).collect();
     assert_eq!(codes, ["LACKS", "TAG"]);
 }
@@ -74,7 +69,7 @@ async fn the_words_hold_the_numbers() {
         completion_tokens: 200,
         ..Decision::default()
     };
-    let message = dry_run(&decision, None, 4, Instant::now());
+    let message = dry_run(&decision, None, Instant::now());
     let details: Vec<_> = message.candidates[0].vetoes.iter().map(|veto| veto.detail.as_str()).collect();
     assert_eq!(
         details,
@@ -96,36 +91,19 @@ async fn the_words_hold_the_numbers() {
 }
 
 #[test]
-fn places_are_those_of_the_requests() {
-    let down = |id: &str| Deployment { state: State::Down, ..deployment(id) };
-    let open = |deployment| considered(deployment, Vetoes::default());
-    let all = vec![
-        open(deployment("a")),
-        open(down("b")),
-        open(deployment("c")),
-        open(down("d")),
-        considered(deployment("e"), Vetoes::LACKS),
-    ];
-    let places = |attempts| -> Vec<u32> {
-        told(all.clone(), attempts).candidates.iter().map(|candidate| candidate.place).collect()
-    };
-    assert_eq!(places(9), [1, 2, 3, 4, 0]);
-    assert_eq!(places(3), [1, 2, 3, 0, 0]);
-    assert_eq!(places(2), [1, 0, 2, 0, 0]);
-    assert_eq!(places(1), [1, 0, 0, 0, 0]);
-    let message = told(all, 2);
-    let left_out = &message.candidates[1].vetoes[0];
-    assert_eq!(left_out.code, "ATTEMPTS");
-    assert!(message.candidates[0].vetoes.is_empty());
+fn who_is_asked_has_a_place_and_nobody_else() {
+    let open = |id| considered(deployment(id), Vetoes::default());
+    let all = vec![open("a"), considered(deployment("b"), Vetoes::LACKS), open("c")];
+    let message = told(all);
+    let places: Vec<_> = message.candidates.iter().map(|one| (one.place, one.vetoes.len())).collect();
+    assert_eq!(places, [(1, 0), (0, 1), (2, 0)]);
 }
 
 #[test]
 fn a_refusal_gives_nobody_a_place_and_says_why() {
-    let decision = Decision {
-        considered: vec![considered(deployment("a"), Vetoes::LACKS)],
-        ..Decision::default()
-    };
-    let message = dry_run(&decision, Some(Reason::Unsupported), 4, Instant::now());
+    let decision =
+        Decision { considered: vec![considered(deployment("a"), Vetoes::LACKS)], ..Decision::default() };
+    let message = dry_run(&decision, Some(Reason::Unsupported), Instant::now());
     assert_eq!((message.outcome.as_str(), message.candidates[0].place), ("UNSUPPORTED", 0));
     assert_eq!(message.candidates[0].vetoes.len(), 1);
 }
@@ -145,7 +123,7 @@ fn a_score_says_what_it_means_with_every_strategy() {
     let words: HashSet<_> = strategies.map(score_means).into();
     assert_eq!(words.len(), strategies.len());
     let scored = |score| Considered { score, ..considered(deployment("a"), Vetoes::default()) };
-    let message = told(vec![scored(Some(0.5)), scored(None), scored(Some(f64::INFINITY))], 4);
+    let message = told(vec![scored(Some(0.5)), scored(None), scored(Some(f64::INFINITY))]);
     let means: Vec<_> = message.candidates.iter().map(|one| (one.score, one.score_means.as_str())).collect();
     assert_eq!(means, [(Some(0.5), "a draw, by weight"), (None, ""), (None, "")]);
 }
@@ -164,13 +142,13 @@ async fn what_was_kept_is_told_with_what_came_of_it() {
     let candidate = decision.considered[0].candidate.clone();
     let trail = Decisions::new(1, Duration::from_secs(60)).keep(decision, "req-1");
     let noted = trail.begin(&candidate, AttemptKind::First);
-    let message = kept(&trail, 4);
+    let message = kept(&trail);
     assert_eq!((message.outcome.as_str(), message.attempts[0].outcome.as_str()), ("", ""));
     assert_eq!(message.attempts[0].took, None);
     tokio::time::advance(Duration::from_millis(1500)).await;
     noted.end("OK");
     trail.end("OK");
-    let message = kept(&trail, 4);
+    let message = kept(&trail);
     assert_eq!((message.id.as_str(), message.request_id.as_str()), (trail.id(), "req-1"));
     assert_eq!((message.asked.as_str(), message.model.as_str()), ("alias", "m"));
     assert_eq!((message.r#match(), message.strategy.as_str()), (Match::Alias, "weighted"));

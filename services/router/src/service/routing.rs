@@ -87,7 +87,7 @@ impl Routing for Router {
         let (decision, refusal) =
             self.decide(&caller, asked, &principal).map_err(|status| refused(&context, status))?;
         let limits = self.peek(&context, &principal, &decision.model).await;
-        let mut told = explain::dry_run(&decision, refusal, self.config.attempts, Instant::now());
+        let mut told = explain::dry_run(&decision, refusal, Instant::now());
         told.made_at = Some(std::time::SystemTime::now().into());
         context.request_id().clone_into(&mut told.request_id);
         Ok(Response::new(ExplainResponse { decision: Some(told), limits }))
@@ -103,7 +103,7 @@ impl Routing for Router {
             let message = "no decision of this id is kept here: it was another router's, or is too old";
             Error::new(Reason::NotFound, message)
         })?;
-        let decision = Some(explain::kept(&trail, self.config.attempts));
+        let decision = Some(explain::kept(&trail));
         Ok(Response::new(GetDecisionResponse { decision }))
     }
 

@@ -24,10 +24,10 @@ impl Router {
         let started = Instant::now();
         let context = CallContext::of(&request);
         let (caller, _, request) = request.into_parts();
-        let principal = self.principal(&context, &caller).await.map_err(|status| refused(&context, status))?;
-        let Checked { model, route, decision, plan } = self
-            .judge_whole(&caller, &request, &principal)
-            .map_err(|status| refused(&context, status))?;
+        let principal =
+            self.principal(&context, &caller).await.map_err(|status| refused(&context, status))?;
+        let Checked { model, route, decision, plan } =
+            self.judge_whole(&caller, &request, &principal).map_err(|status| refused(&context, status))?;
         let prompt_tokens = decision.prompt_tokens;
         let trail = self.decisions.keep(decision, context.request_id());
         let route = route.map_err(|error| refused(&context, trail.refuse(error)))?;
