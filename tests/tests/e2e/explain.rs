@@ -131,7 +131,7 @@ both! {
 }
 
 both! {
-    /// F1: what only looks takes nothing.
+    /// What only looks takes nothing.
     async fn limits_are_shown_and_not_taken_from(topology: Topology) {
         let engine = Engine::start().await;
         let limit = "[[limits]]\napplies_to = \"key\"\nrequests = { per = \"1h\", limit = 2 }\n";
@@ -189,7 +189,8 @@ both! {
         assert_eq!(lost.status, 503, "{lost:?}");
         assert_eq!(lost.json()["decision_id"], id(&lost));
         let made = decision(&client, &lost).await;
-        assert_eq!(made["outcome"], "ENGINE_UNREACHABLE");
+        // Which of the two depends on what the checks have found by now.
+        assert!(["ENGINE_UNREACHABLE", "MODEL_UNAVAILABLE"].contains(&made["outcome"].as_str().unwrap()), "{made}");
         ids.push(id(&lost));
         ids.sort();
         ids.dedup();
@@ -204,7 +205,7 @@ both! {
 }
 
 both! {
-    /// B7: whoever may ask models may not look into what others asked.
+    /// B9: whoever may ask models may not look into what others asked.
     async fn only_an_administrator_may_ask(topology: Topology) {
         let engine = Engine::start().await;
         let mut mesh = Mesh::over(topology, &engine, "").await;
