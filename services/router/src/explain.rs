@@ -85,7 +85,8 @@ impl Told<'_> {
     fn candidate(self) -> CandidateMessage {
         let Considered { candidate, score, weight, priority, .. } = self.considered;
         let deployment = &candidate.deployment;
-        let score = score.filter(|score| score.is_finite());
+        // A fallback may have another strategy, and its deployments stand behind those of the model anyway.
+        let score = score.filter(|score| score.is_finite() && candidate.model == self.decision.model);
         CandidateMessage {
             deployment: deployment.id.clone(),
             model: candidate.model.to_string(),
@@ -136,20 +137,17 @@ impl Told<'_> {
             Vetoes::TAG => {
                 format!("it lacks a tag that x-penstock-tags asks for; it has {}", deployment.tags.join(", "))
             }
-            Vetoes::COST => {
-                let cost = cost(deployment, self.decision).map(|cost| format!("{cost:.6} US dollars are"));
-                format!(
-                    "{} more than x-penstock-max-cost allows",
-                    cost.as_deref().unwrap_or("what it costs is")
-                )
-            }
+            Vetoes::COST => match cost(deployment, self.decision) {
+                Some(cost) => format!("{cost:.6} US dollars are more than x-penstock-max-cost allows"),
+                None => "nobody knows what it costs, and x-penstock-max-cost sets a ceiling".to_owned(),
+            },
             Vetoes::LATENCY => {
                 let expected =
                     self.seen.expected.map(|expected| format!(", expected after {},", span(expected)));
-                format!(
-                    "its first token{} is later than x-penstock-max-latency allows",
-                    expected.unwrap_or_default()
-                )
+                let loading = deployment.loaded == Some(false);
+                let loading = if loading { " (the model would have to be loaded first)" } else { "" };
+                let expected = expected.unwrap_or_default();
+                format!("its first token{expected} comes later than x-penstock-max-latency allows{loading}")
             }
             Vetoes::WEIGHT => "its weight is 0".to_owned(),
             Vetoes::NOT_ALLOWED => {

@@ -15,13 +15,16 @@ mod decision;
 mod decisions;
 mod deployments;
 mod explain;
+mod hash;
 mod load;
 mod merge;
 mod model_health;
 mod needs;
 mod principals;
+mod prompt;
 mod registry;
 mod service;
+mod steering;
 mod stored;
 mod whole;
 

@@ -22,7 +22,9 @@ fn considered(deployment: Deployment, vetoes: Vetoes) -> Considered {
 }
 
 fn told(considered: Vec<Considered>) -> DecisionMessage {
-    let decision = Decision { considered, prompt_tokens: 900, completion_tokens: 200, ..Decision::default() };
+    let model = "m".into();
+    let decision =
+        Decision { model, considered, prompt_tokens: 900, completion_tokens: 200, ..Decision::default() };
     dry_run(&decision, None, Instant::now())
 }
 
@@ -79,7 +81,7 @@ async fn the_words_hold_the_numbers() {
             "prompt and answer, about 1100 tokens, do not fit into its context; it holds 1024",
             "it lacks a tag that x-penstock-tags asks for; it has eu, gpu",
             "0.003800 US dollars are more than x-penstock-max-cost allows",
-            "its first token, expected after 340 ms, is later than x-penstock-max-latency allows",
+            "its first token, expected after 340 ms, comes later than x-penstock-max-latency allows",
             "it failed too often and is left alone for another 12.3 s",
             "its weight is 0",
             "enough others come before it",

@@ -41,15 +41,15 @@ impl Router {
     ) -> Result<(Decision, Option<Reason>), Status> {
         let (route, decision) = match asked {
             Asked::Generate(request) => {
-                let checked = self.judge(caller, request, Arc::clone(principal))?;
+                let checked = self.judge(caller, request, Arc::clone(principal), true)?;
                 (checked.route, checked.decision)
             }
             Asked::Embed(request) => {
-                let checked = self.judge_whole(caller, &request, principal)?;
+                let checked = self.judge_whole(caller, &request, principal, true)?;
                 (checked.route, checked.decision)
             }
             Asked::Moderate(request) => {
-                let checked = self.judge_whole(caller, &request, principal)?;
+                let checked = self.judge_whole(caller, &request, principal, true)?;
                 (checked.route, checked.decision)
             }
         };

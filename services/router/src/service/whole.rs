@@ -7,14 +7,14 @@ use penstock_proto::{Error, auth::v1::Principal};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{Router, authorised, refused};
+use super::{Router, refused};
 use crate::{
     accounting::{Account, BYPASS},
     admitted::Admitted,
     attempts::Caller,
     cache_policy::{Directives, Plan},
-    choose::{Asked, weigh},
-    decision::{Decision, Route},
+    choose::{Asked, Decided, decide},
+    decision::{Decision, Route, Steering},
     whole::Whole,
 };
 
@@ -26,8 +26,9 @@ impl Router {
         let (caller, _, request) = request.into_parts();
         let principal =
             self.principal(&context, &caller).await.map_err(|status| refused(&context, status))?;
-        let Checked { model, route, decision, plan } =
-            self.judge_whole(&caller, &request, &principal).map_err(|status| refused(&context, status))?;
+        let Checked { model, route, decision, plan } = self
+            .judge_whole(&caller, &request, &principal, false)
+            .map_err(|status| refused(&context, status))?;
         let prompt_tokens = decision.prompt_tokens;
         let trail = self.decisions.keep(decision, context.request_id());
         let route = route.map_err(|error| refused(&context, trail.refuse(error)))?;
@@ -59,12 +60,14 @@ impl Router {
         admitted.ask_whole(&self.dispatch, request, route).await
     }
 
-    /// What is to be done about such a request of `principal`. Nobody is asked, and nothing is taken.
+    /// What is to be done about such a request of `principal`; with `all`, of every deployment. Nobody is asked, and
+    /// nothing is taken.
     pub(super) fn judge_whole<R: Whole>(
         &self,
         caller: &MetadataMap,
         request: &R,
         principal: &Principal,
+        all: bool,
     ) -> Result<Checked, Status> {
         let violations = request.violations();
         if !violations.is_empty() {
@@ -72,7 +75,6 @@ impl Router {
         }
         let registry = self.registry.load();
         let name = request.asked_model(&registry, principal)?;
-        let model = authorised(&registry, principal, name)?;
         let plan = Directives::of(caller)?.without_cache();
         let asked = Asked {
             needs: R::NEEDS,
@@ -80,8 +82,12 @@ impl Router {
             prompt_tokens: request.estimate(),
             completion_tokens: 0,
             principal,
+            steering: &Steering::of(caller)?,
+            request: None,
+            attempts: self.config.attempts,
+            all,
         };
-        let (route, decision) = weigh(&registry, model, &asked);
+        let Decided { model, route, decision } = decide(&registry, &asked)?;
         Ok(Checked { model: Arc::clone(&model.name), route, decision, plan })
     }
 }
