@@ -7,6 +7,8 @@ mod accounting;
 mod admitted;
 mod answer;
 mod attempts;
+#[doc(hidden)]
+pub mod bench;
 mod cache_policy;
 mod caps;
 mod choose;
@@ -29,7 +31,9 @@ mod stored;
 mod whole;
 
 pub use caps::Caps;
-pub use config::{CacheMode, Config, Endpoints, LimiterFailure, Routing};
+pub use config::{
+    AutoConfig, CacheMode, Config, Endpoints, LimiterFailure, ModelConfig, Routing, Strategy, Target,
+};
 
 use std::{sync::Arc, time::Duration};
 
