@@ -51,6 +51,7 @@ mod openapi;
 mod probe;
 mod recovery;
 mod refusals;
+mod reload;
 mod simulated;
 mod startup;
 mod status;
