@@ -57,7 +57,7 @@ impl Foundry {
                 Some(self.deployment(Kind::Simulated, plan, Arc::new(engine)))
             }
             EngineConfig::Mesh { endpoint, api_key } => {
-                let key = api_key.as_ref();
+                let key = api_key.as_deref();
                 let engine = Penstock::new(id, &endpoint, model, key, deny, limits, &self.chassis)?;
                 Some(self.deployment(Kind::Penstock, plan, Arc::new(engine)))
             }
@@ -77,6 +77,14 @@ impl Foundry {
         let target =
             Target { declared, deny: place.deny.as_slice().into(), ..target(id, model, &place.engine) };
         Some(self.deployment(kind, plan, kind.connect(target, &self.http)?))
+    }
+
+    /// Takes deployments that are gone out of health and the measures. Requests that they work on go on.
+    pub(crate) fn dismiss(&self, gone: &[Arc<Deployment>]) {
+        for deployment in gone {
+            deployment.component.leave();
+            self.metrics.forget(&deployment.id);
+        }
     }
 
     fn deployment(&self, kind: Kind, plan: Plan, engine: Arc<dyn Engine>) -> Arc<Deployment> {
@@ -112,7 +120,7 @@ fn target(id: Arc<str>, model: String, config: &RemoteConfig) -> Target {
         answer_tokens: config.answer_tokens,
         first_token_timeout: config.first_token_timeout,
         keep_alive_seconds: config.keep_alive_seconds,
-        headers: config.kind.headers(config.api_key.as_ref()),
+        headers: config.kind.headers(config.api_key.as_deref()),
         ..Target::of(id, config.endpoint.clone(), model)
     }
 }

@@ -83,6 +83,7 @@ pub(crate) struct Limits {
 #[derive(Clone, Debug)]
 pub(crate) struct Http {
     client: Client,
+    has_tls: bool,
     limits: Limits,
     metrics: EngineMetrics,
 }
@@ -106,7 +107,12 @@ impl Http {
             // Engines speak HTTP/1.1, and one connection each makes cancellation a close.
             .http1_only()
             .build()?;
-        Ok(Self { client, limits, metrics })
+        Ok(Self { client, has_tls: needs_tls, limits, metrics })
+    }
+
+    /// Whether engines can be reached over TLS.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.has_tls
     }
 
     /// What bounds every call.

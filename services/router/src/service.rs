@@ -1,5 +1,6 @@
 //! The `Inference` service with policy: authenticate → authorise → validate → reserve ∥ look up → ask.
 
+mod reloading;
 mod routing;
 mod whole;
 
@@ -9,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use penstock_chassis::{CallContext, Channel, Chassis, MESSAGE_MAX_BYTES};
+use penstock_chassis::{CallContext, Channel, Chassis, Live, MESSAGE_MAX_BYTES, Reloader};
 use penstock_proto::{
     Error, Reason, Violation,
     auth::v1::Principal,
@@ -36,7 +37,7 @@ use crate::{
     attempts::{Caller, Dispatch},
     cache_policy::{Directives, Plan},
     choose::{Asked, Decided, authorised, decide},
-    config::{Config, LimiterFailure},
+    config::{Config, LimiterFailure, Routing},
     decision::{Decision, Route, Steering},
     decisions::Decisions,
     deployments,
@@ -57,6 +58,7 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Router {
     config: Config,
     principals: Principals,
+    reloader: Reloader,
     registry: Arc<ArcSwap<Registry>>,
     limiter: RateLimiterClient<Channel>,
     cache: CacheClient<Channel>,
@@ -69,7 +71,13 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    pub(crate) fn start(config: Config, channels: &Channels, chassis: &Chassis) -> Self {
+    pub(crate) fn start(
+        config: Config,
+        live: Live<Routing>,
+        reloader: Reloader,
+        channels: &Channels,
+        chassis: &Chassis,
+    ) -> Self {
         let unlimited = Counter::default();
         chassis.metrics.register(|registry| {
             let help = "Requests that passed because the rate-limiter could not be asked";
@@ -77,8 +85,9 @@ impl Router {
         });
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Self {
+            reloader,
             principals: Principals::start(&channels.auth, config.auth_timeout, &chassis.tasks),
-            registry: deployments::follow(&channels.inference_adapter, config.routing.clone(), chassis),
+            registry: deployments::follow(&channels.inference_adapter, config.routing.clone(), live, chassis),
             limiter: RateLimiterClient::new(channels.rate_limiter.clone()),
             cache: CacheClient::new(channels.cache.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES),
             dispatch: Dispatch {

@@ -52,6 +52,7 @@ mod openapi;
 mod probe;
 mod recovery;
 mod refusals;
+mod reload;
 mod routing;
 mod simulated;
 mod startup;

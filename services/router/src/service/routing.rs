@@ -110,6 +110,6 @@ impl Routing for Router {
     async fn reload(&self, request: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
         let context = CallContext::of(&request);
         self.admin(&context, request.metadata()).await?;
-        Err(Error::new(Reason::Unimplemented, "the configuration is read only at the start").into())
+        Ok(Response::new(self.read_again().await?))
     }
 }
