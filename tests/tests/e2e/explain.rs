@@ -71,6 +71,7 @@ both! {
         let told = explain(&client, &chat("test-alias")).await;
         let made = &told["decision"];
         assert_eq!((&made["asked"], &made["model"]), (&json!("test-alias"), &json!("test-model")));
+        assert_eq!((&made["match"], &made["strategy"]), (&json!("alias"), &json!("weighted")));
         assert_eq!((&made["id"], &made["outcome"], &made["attempts"]), (&Value::Null, &Value::Null, &json!([])));
         assert_eq!(of_each(&made["candidates"], "deployment"), json!(["first", "second"]));
         assert_eq!(of_each(&made["candidates"], "place"), json!([1, 2]));
@@ -127,6 +128,40 @@ both! {
         let made = decision(&client, &answer).await;
         assert_eq!((&made["outcome"], &made["attempts"]), (&json!("UNSUPPORTED"), &json!([])));
         assert_eq!(first.calls().len() + second.calls().len(), 0);
+    }
+}
+
+both! {
+    /// What a caller says about the way of a request reaches the router, here as with a real one.
+    async fn ceilings_tags_and_contexts_are_vetoes(topology: Topology) {
+        let (first, second) = (Engine::start().await, Engine::start().await);
+        let config = two(&first.v1(), &second.v1(), "").replacen("[[deployments]]", "[[deployments]]\ncontext_tokens = 100", 1);
+        let auto = "[auto]\nsimple = \"test-model\"\nmedium = \"test-model\"\ncomplex = \"test-model\"\n";
+        let mesh = Mesh::start(topology, &format!("{auto}{config}")).await;
+        for (header, value, code) in [("x-penstock-tags", "eu", "TAG"), ("x-penstock-max-cost", "0.01", "COST")] {
+            let client = mesh.client().with_header(header, value);
+            let made = explain(&client, &chat("test-model")).await["decision"].clone();
+            assert_eq!((&made["outcome"], of_each(&made["candidates"], "place")), (&json!("UNSUPPORTED"), json!([null, null])));
+            for candidate in made["candidates"].as_array().unwrap() {
+                assert_eq!(candidate["vetoes"][0]["code"], code, "{candidate}");
+            }
+            client.chat(&chat("test-model")).await.problem(422, "unsupported_parameter");
+        }
+        let client = mesh.client().with_header("x-penstock-max-latency", "soon");
+        let body = json!({"request": chat("test-model")}).to_string();
+        let wrong = client.post("/admin/v1/explain", body).await.problem(422, "invalid_value");
+        assert_eq!(wrong["errors"][0]["field"], "x-penstock-max-latency");
+        client.chat(&chat("test-model")).await.problem(422, "invalid_value");
+
+        let long = json!({"model": "auto", "messages": [{"role": "user", "content": "long ".repeat(1000)}]});
+        let made = explain(&mesh.client(), &long).await["decision"].clone();
+        assert_eq!((&made["match"], &made["model"]), (&json!("auto"), &json!("test-model")));
+        assert!(made["classification"]["class"].is_string(), "{made}");
+        assert_eq!(of_each(&made["candidates"], "deployment"), json!(["second", "first"]));
+        assert_eq!(made["candidates"][1]["vetoes"][0]["code"], "CONTEXT");
+        assert_eq!(first.calls().len() + second.calls().len(), 0);
+        mesh.client().chat(&long).await.text();
+        assert_eq!((first.calls().len(), second.calls().len()), (0, 1));
     }
 }
 
@@ -335,5 +370,32 @@ both! {
         }
         let (code, _, errors) = mesh::run(&["explain", "--model", "test-model"], &[]).await;
         assert!(code == 2 && errors.contains("PENSTOCK_ADMIN_KEY"), "{code}: {errors}");
+    }
+}
+
+both! {
+    async fn the_command_line_reads_the_configuration_again(topology: Topology) {
+        let engine = Engine::start().await;
+        let mesh = Mesh::over(topology, &engine, "").await;
+        let (code, text, errors) = run(&mesh, &["reload"]).await;
+        assert_eq!((code, text.as_str()), (0, "nothing has changed\n"), "{errors}");
+        let file = mesh.folder().join("penstock.toml");
+        let good = std::fs::read_to_string(&file).unwrap() + &model("more", &["main"], "");
+        std::fs::write(&file, &good).unwrap();
+        // Whether this or the look at the file was first.
+        let (code, text, errors) = run(&mesh, &["reload", "--json"]).await;
+        assert_eq!((code, errors.as_str()), (0, ""), "{text}");
+        assert!(serde_json::from_str::<Value>(&text).unwrap()["changed"].is_boolean(), "{text}");
+        until("the new model to be known", async || {
+            (mesh.client().chat(&chat("more")).await.status == 200).then_some(())
+        }).await;
+
+        std::fs::write(&file, good + &model("wrong", &["nobody"], "surprise = 1")).unwrap();
+        let (code, text, errors) = run(&mesh, &["reload"]).await;
+        assert_eq!((code, text.as_str()), (2, ""), "{errors}");
+        assert!(errors.contains("nobody") && errors.contains("surprise") && errors.contains("line "), "{errors}");
+        let refused = mesh.client().post("/admin/v1/reload", "").await.problem(422, "invalid_value");
+        assert!(refused["errors"].as_array().unwrap().len() >= 2, "{refused}");
+        assert_eq!(mesh.client().chat(&chat("more")).await.status, 200, "what was in force stays");
     }
 }
