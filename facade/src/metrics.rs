@@ -8,7 +8,7 @@ use prometheus_client::{
 };
 
 /// The routes that exist, as axum writes them.
-pub(crate) const ROUTES: [&str; 21] = [
+pub(crate) const ROUTES: [&str; 24] = [
     "/v1/chat/completions",
     "/v1/chat/completions/{id}",
     "/v1/chat/completions/{id}/messages",
@@ -17,6 +17,9 @@ pub(crate) const ROUTES: [&str; 21] = [
     "/v1/moderations",
     "/v1/models",
     "/v1/models/{*id}",
+    "/admin/v1/explain",
+    "/admin/v1/decisions/{id}",
+    "/admin/v1/reload",
     "/health",
     "/health/live",
     "/health/liveliness",

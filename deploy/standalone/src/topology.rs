@@ -15,6 +15,8 @@ const INFERENCE: &str = "penstock.inference.v1.Inference";
 const STORED: &str = "penstock.inference.v1.StoredCompletions";
 const ROUTING: &str = "penstock.router.v1.Routing";
 const KEYS: &str = "penstock.auth.v1.Keys";
+/// What the router serves.
+const ROUTED: [&str; 3] = [INFERENCE, STORED, ROUTING];
 const REFLECTION: [&str; 2] =
     ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
@@ -91,7 +93,7 @@ impl Service {
     /// The gRPC services that it serves, health and the like apart.
     const fn serves(self) -> &'static [&'static str] {
         match self {
-            Service::Facade | Service::Router => &[INFERENCE, STORED, ROUTING],
+            Service::Facade | Service::Router => &ROUTED,
             Service::Auth => &["penstock.auth.v1.Auth", KEYS],
             Service::RateLimiter => &["penstock.ratelimit.v1.RateLimiter"],
             Service::Cache => &["penstock.cache.v1.Cache", "penstock.cache.v1.Objects"],
@@ -271,13 +273,11 @@ fn serve_facade(
     chassis: &Chassis,
 ) -> anyhow::Result<()> {
     chassis.health.watch_channel("router", true, Duration::ZERO, &router, &chassis.tasks);
-    let listed: Vec<_> = [INFERENCE, STORED, ROUTING, HEALTH, STATUS]
-        .into_iter()
-        .chain(others.iter().map(|(name, _)| *name))
-        .collect();
+    let listed: Vec<_> =
+        ROUTED.into_iter().chain([HEALTH, STATUS]).chain(others.iter().map(|(name, _)| *name)).collect();
     let reflection = Channel::local(with_reflection(Routes::default(), &listed)?, chassis);
     let mut passed = others;
-    passed.extend([INFERENCE, STORED, ROUTING].map(|name| (name, router.clone())));
+    passed.extend(ROUTED.map(|name| (name, router.clone())));
     passed.extend(REFLECTION.map(|name| (name, reflection.clone())));
     opening.serve(penstock_facade::start(config, router, passed, chassis));
     Ok(())

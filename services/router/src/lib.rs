@@ -17,6 +17,7 @@ mod config;
 mod decision;
 mod decisions;
 mod deployments;
+mod explain;
 mod hash;
 mod load;
 mod merge;
