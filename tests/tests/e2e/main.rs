@@ -29,6 +29,7 @@ mod engine_contract;
 mod engine_faults;
 mod engine_knowledge;
 mod fallback;
+mod fault_matrix;
 mod golden;
 mod grpc_callers;
 mod health;

@@ -1,0 +1,170 @@
+//! What goes wrong after the first content: another engine goes on where this one broke off, and the caller sees one
+//! answer; with nobody to go on, an error event and no `[DONE]` (C6, C7, C8, C9).
+
+use std::time::Duration;
+
+use penstock_tests::{ENGINE_CANARY, Script, Step};
+use serde_json::{Value, json};
+
+use super::fault::{Case, Fault, ON, Sees, WHOLE, begun, says, says_whole, whole};
+
+/// Breaks after the first content of a stream; the plain answer is lost as a whole.
+fn breaks(name: &'static str, ending: Step, code: &'static [&'static str], plain: Case) -> Fault {
+    Fault::new(name, move |_, _| begun(ending.clone()), Case::broken(code)).plain(plain)
+}
+
+/// Breaks after the first content of a stream, and is well where nothing is streamed.
+fn breaks_streams(name: &'static str, ending: Step, code: &'static [&'static str]) -> Fault {
+    let plays = move |_, stream| if stream { begun(ending.clone()) } else { whole() };
+    Fault::new(name, plays, Case::broken(code)).plain(Case::harmless())
+}
+
+/// The ways in which a stream breaks after its first content.
+pub(super) fn faults() -> Vec<Fault> {
+    let error =
+        json!({"error": {"message": format!("{ENGINE_CANARY} out of memory"), "code": 500}}).to_string();
+    let cut: &[&str] = &["engine_cut"];
+    let bad: &[&str] = &["engine_bad_answer"];
+    vec![
+        breaks("cut after content", Step::Cut, cut, Case::lost(502, cut)),
+        breaks("reset after content", Step::Reset, cut, Case::lost(502, cut)),
+        breaks_streams("no end at all", Step::Raw(Vec::new()), cut),
+        breaks_streams("[DONE] in the middle", Step::Done, cut),
+        breaks(
+            "a chunk that is not JSON, and no end",
+            Step::Event("{oops".into()),
+            bad,
+            Case::lost(502, bad),
+        ),
+        breaks(
+            "a line of two megabytes after content",
+            Step::Raw(vec![b'x'; 2 << 20]),
+            bad,
+            Case::lost(502, bad),
+        ),
+        breaks(
+            "an error after content",
+            Step::Event(error),
+            &["engine_failed"],
+            Case::lost(502, &["engine_failed"]).again(),
+        ),
+        stalls(),
+    ]
+}
+
+/// Silent after the first content. It is never asked again itself.
+fn stalls() -> Fault {
+    let stall: &[&str] = &["engine_timeout"];
+    let case = Case::broken(stall).alone(Sees::Broken(stall), 1..=1);
+    let plays = |_, _| begun(Step::Stall);
+    Fault::new("silence after content", plays, case).plain(Case::lost(504, stall))
+}
+
+/// What becomes of a broken stream hangs on more than how it broke.
+pub(super) fn circumstances() -> Vec<Fault> {
+    let cut: &[&str] = &["engine_cut"];
+    let seamless = Sees::Whole(WHOLE, "stop");
+    let plain = || Case::lost(502, cut);
+    vec![
+        endless(),
+        // The one that broke says it again, and goes on.
+        Fault::new(
+            "cut after content, once",
+            |number, _| if number == 0 { begun(Step::Cut) } else { says_whole(&json!({})) },
+            Case::broken(cut).alone(seamless, 2..=2),
+        )
+        .plain(plain()),
+        // What is said otherwise cannot be put behind what was said.
+        Fault::new(
+            "cut after content, another one says otherwise",
+            |_, _| begun(Step::Cut),
+            Case::broken(cut).away(Sees::Broken(cut), 1..=1, 1..=1),
+        )
+        .plain(plain().away(Sees::Whole("Ten nine eight.", "stop"), 1..=1, 1..=1))
+        .other(|_, body| says("Ten nine eight.", body)),
+        Fault::new(
+            "cut after content, another one is lost too",
+            |_, _| begun(Step::Cut),
+            Case::broken(cut).away(Sees::Broken(&["engine_cut", "engine_failed"]), 1..=2, 1..=3),
+        )
+        .plain(plain().away(Sees::Refused(502, &["engine_cut", "engine_failed"]), 1..=1, 1..=3))
+        .other(|_, _| Script::status(500)),
+        // Each goes on a little: the second one breaks later, and nobody is left.
+        Fault::new(
+            "cut after content, another one is cut later",
+            |_, _| begun(Step::Cut),
+            Case::broken(cut).away(Sees::Broken(cut), 1..=2, 1..=2),
+        )
+        .plain(plain().away(Sees::Refused(502, cut), 1..=1, 1..=1))
+        .other(|_, _| Script::broken(["One two three ", "four "], Step::Cut)),
+    ]
+}
+
+/// Talks for ever: the caller's own deadline ends it, and nobody else is asked in the time that is left.
+fn endless() -> Fault {
+    let late = Sees::Broken(&["timeout", "engine_timeout"]);
+    let pair = [Step::Text(ON.into()), Step::Wait(Duration::from_millis(20))];
+    let plays = move |_, stream| match stream {
+        true => {
+            let steps: Vec<Step> = pair.iter().cycle().take(2000).cloned().collect();
+            Script::steps(steps)
+        }
+        // Without an end, and larger than any answer may be.
+        false => Script::raw(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n",
+            vec![Step::Raw(vec![b' '; 64 << 10]); 2000],
+        ),
+    };
+    let plain = Case::lost(502, &["engine_bad_answer"]);
+    Fault { deadline: Some("2s"), ..Fault::new("talks for ever", plays, Case::told(late)).plain(plain) }
+}
+
+/// With `after_commit = "error"` what breaks after the first content is an error, and nobody else is asked.
+pub(super) fn as_errors() -> Vec<Fault> {
+    faults()
+        .into_iter()
+        .map(|mut fault| {
+            fault.model = "after_commit = \"error\"\n";
+            fault.stream.away.sees.clone_from(&fault.stream.alone.sees);
+            fault.stream.away.well = 0..=0;
+            fault.stream.alone.sick = 1..=1;
+            fault
+        })
+        .collect()
+}
+
+/// Another one that can go on from what was said is asked to.
+pub(super) fn continued() -> Vec<Fault> {
+    let can = "capabilities = { prefill = true }\n";
+    let mut faults: Vec<_> =
+        faults().into_iter().map(|fault| Fault { well: can, prefills: true, ..fault }).collect();
+    let cut: &[&str] = &["engine_cut"];
+    // It said that it can, and cannot: it says it all again, or the caller is told.
+    let refuses = |_: usize, body: &Value| match body["messages"].as_array().and_then(|all| all.last()) {
+        Some(last) if last["role"] == "assistant" => Script::status(400),
+        _ => says_whole(body),
+    };
+    let mut case = Case::broken(cut);
+    case.away.sees = vec![Sees::Whole(WHOLE, "stop"), Sees::Broken(&["engine_cut", "engine_rejected"])];
+    case.away.well = 1..=2;
+    faults.push(Fault {
+        well: can,
+        ..Fault::new("cut after content, another one refuses to go on", |_, _| begun(Step::Cut), case)
+            .plain(Case::lost(502, cut))
+            .other(refuses)
+    });
+    // Text in mid-word, with white space that must not be lost or doubled.
+    let words = ["One  two", " th"];
+    faults.push(Fault {
+        well: can,
+        prefills: true,
+        ..Fault::new(
+            "cut in mid-word",
+            move |_, _| Script::broken(words, Step::Cut),
+            Case::broken(cut).away(Sees::Whole("One  two three.", "stop"), 1..=1, 1..=1),
+        )
+        .plain(Case::lost(502, cut).away(Sees::Whole("One  two three.", "stop"), 1..=1, 1..=1))
+        .other(|_, body| says("One  two three.", body))
+    });
+    faults
+}
