@@ -53,6 +53,7 @@ mod probe;
 mod recovery;
 mod refusals;
 mod simulated;
+mod soak;
 mod startup;
 mod status;
 mod stored;

@@ -44,7 +44,7 @@ impl Bits {
     fn push(&mut self, value: u32, count: u32, is_code: bool) {
         for at in 0..count {
             let bit = value >> if is_code { count - 1 - at } else { at } & 1;
-            if self.used % 8 == 0 {
+            if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             *self.bytes.last_mut().unwrap() |= (bit as u8) << (self.used % 8);
