@@ -15,7 +15,7 @@ use penstock_tests::{Topology, both};
 
 use self::{
     fault::Fault,
-    stage::{Setting, play},
+    stage::{IMPATIENT, PATIENT, Setting, play},
 };
 
 fn all() -> Vec<Fault> {
@@ -31,24 +31,31 @@ fn all() -> Vec<Fault> {
 
 both! {
     async fn with_somewhere_to_go(topology: Topology) {
-        play(topology, Setting::Away, all()).await;
+        play(topology, Setting::Away, IMPATIENT, all()).await;
     }
 }
 
 both! {
     async fn with_nowhere_to_go(topology: Topology) {
-        play(topology, Setting::Alone, all()).await;
+        play(topology, Setting::Alone, IMPATIENT, all()).await;
     }
 }
 
 both! {
     async fn with_one_that_can_go_on(topology: Topology) {
-        play(topology, Setting::Away, content::continued()).await;
+        play(topology, Setting::Away, IMPATIENT, content::continued()).await;
     }
 }
 
 both! {
     async fn where_a_broken_stream_is_to_be_an_error(topology: Topology) {
-        play(topology, Setting::Away, content::as_errors()).await;
+        play(topology, Setting::Away, IMPATIENT, content::as_errors()).await;
+    }
+}
+
+both! {
+    async fn with_patience_of_their_own(topology: Topology) {
+        play(topology, Setting::Away, PATIENT, content::by_their_own_patience()).await;
+        play(topology, Setting::Alone, PATIENT, content::by_their_own_patience()).await;
     }
 }

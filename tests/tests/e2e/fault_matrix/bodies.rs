@@ -14,6 +14,7 @@ const TEXT: &[(&str, &str)] = &[("content-type", "text/plain")];
 
 pub(super) fn faults() -> Vec<Fault> {
     let bad = || Case::lost(502, &["engine_bad_answer"]);
+    let bomb = bomb();
     let mut faults = vec![
         Fault::new("HTML with status 200", |_, _| Script::html(), bad()),
         Fault::new("wrong content type", |_, _| Script::status_with(200, TEXT, "data: hello\n\n"), bad()),
@@ -21,7 +22,7 @@ pub(super) fn faults() -> Vec<Fault> {
         Fault::new("truncated JSON", |_, stream| body(stream, "{\"choices\":[{\"index\":0,\"del"), bad()),
         Fault::new("JSON of another shape", |_, stream| body(stream, "{\"choices\":7}"), bad()),
         Fault::new("no choices at all", |_, _| Script::status_with(200, &[], "{}"), bad()),
-        Fault::new("gzip bomb", |_, _| Script::raw(bomb(), []), bad()),
+        Fault::new("gzip bomb", move |_, _| Script::raw(bomb.clone(), []), bad()),
         Fault::new("line of two megabytes", |_, stream| body(stream, &"x".repeat(2 << 20)), bad()),
         Fault::new(
             "an error with status 200",

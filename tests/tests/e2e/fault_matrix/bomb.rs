@@ -1,8 +1,8 @@
-//! A gzip bomb of 130 KB that unpacks to 256 MB of blanks, made on the spot.
+//! A gzip bomb of 400 KB that unpacks to 64 MB of blanks, made on the spot.
 
 /// Bytes that one length-distance pair stands for, at most.
 const RUN: usize = 258;
-const UNPACKED: usize = 256 << 20;
+const UNPACKED: usize = 64 << 20;
 
 /// A plain answer, as HTTP, that nobody asked to be compressed.
 pub(super) fn bomb() -> Vec<u8> {

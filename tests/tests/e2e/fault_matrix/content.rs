@@ -6,7 +6,7 @@ use std::time::Duration;
 use penstock_tests::{ENGINE_CANARY, Script, Step};
 use serde_json::{Value, json};
 
-use super::fault::{Case, Fault, ON, Sees, WHOLE, begun, says, says_whole, whole};
+use super::fault::{BEGUN, Case, Fault, ON, Sees, WHOLE, begun, says, says_whole, whole};
 
 /// Breaks after the first content of a stream; the plain answer is lost as a whole.
 fn breaks(name: &'static str, ending: Step, code: &'static [&'static str], plain: Case) -> Fault {
@@ -23,13 +23,13 @@ fn breaks_streams(name: &'static str, ending: Step, code: &'static [&'static str
 pub(super) fn faults() -> Vec<Fault> {
     let error =
         json!({"error": {"message": format!("{ENGINE_CANARY} out of memory"), "code": 500}}).to_string();
-    let cut: &[&str] = &["engine_cut"];
+    let lost: &[&str] = &["engine_cut"];
     let bad: &[&str] = &["engine_bad_answer"];
     vec![
-        breaks("cut after content", Step::Cut, cut, Case::lost(502, cut)),
-        breaks("reset after content", Step::Reset, cut, Case::lost(502, cut)),
-        breaks_streams("no end at all", Step::Raw(Vec::new()), cut),
-        breaks_streams("[DONE] in the middle", Step::Done, cut),
+        cut(),
+        breaks("reset after content", Step::Reset, lost, Case::lost(502, lost)),
+        breaks_streams("no end at all", Step::Raw(Vec::new()), lost),
+        breaks_streams("[DONE] in the middle", Step::Done, lost),
         breaks(
             "a chunk that is not JSON, and no end",
             Step::Event("{oops".into()),
@@ -119,18 +119,25 @@ fn endless() -> Fault {
     Fault { deadline: Some("2s"), ..Fault::new("talks for ever", plays, Case::told(late)).plain(plain) }
 }
 
-/// With `after_commit = "error"` what breaks after the first content is an error, and nobody else is asked.
+/// Nobody else is asked after the first content where the model does not want it, or where the other one cannot.
 pub(super) fn as_errors() -> Vec<Fault> {
-    faults()
-        .into_iter()
-        .map(|mut fault| {
-            fault.model = "after_commit = \"error\"\n";
-            fault.stream.away.sees.clone_from(&fault.stream.alone.sees);
-            fault.stream.away.well = 0..=0;
-            fault.stream.alone.sick = 1..=1;
-            fault
-        })
-        .collect()
+    let as_error = |mut fault: Fault| {
+        fault.stream.away.sees.clone_from(&fault.stream.alone.sees);
+        fault.stream.away.well = 0..=0;
+        fault
+    };
+    let only_continued = |fault| Fault {
+        name: "cut after content, nobody can go on",
+        model: "after_commit = \"continue\"\n",
+        ..fault
+    };
+    let never =
+        faults().into_iter().map(|fault| Fault { model: "after_commit = \"error\"\n", ..as_error(fault) });
+    never.chain([only_continued(as_error(cut()))]).collect()
+}
+
+fn cut() -> Fault {
+    breaks("cut after content", Step::Cut, &["engine_cut"], Case::lost(502, &["engine_cut"]))
 }
 
 /// Another one that can go on from what was said is asked to.
@@ -138,19 +145,23 @@ pub(super) fn continued() -> Vec<Fault> {
     let can = "capabilities = { prefill = true }\n";
     let mut faults: Vec<_> =
         faults().into_iter().map(|fault| Fault { well: can, prefills: true, ..fault }).collect();
-    let cut: &[&str] = &["engine_cut"];
+    let lost: &[&str] = &["engine_cut"];
+    // It can, and is not to.
+    let model = "after_commit = \"replay\"\n";
+    faults.push(Fault { name: "cut after content, to be said again", well: can, model, ..cut() });
     // It said that it can, and cannot: it says it all again, or the caller is told.
     let refuses = |_: usize, body: &Value| match body["messages"].as_array().and_then(|all| all.last()) {
         Some(last) if last["role"] == "assistant" => Script::status(400),
         _ => says_whole(body),
     };
-    let mut case = Case::broken(cut);
+    let mut case = Case::broken(lost);
     case.away.sees = vec![Sees::Whole(WHOLE, "stop"), Sees::Broken(&["engine_cut", "engine_rejected"])];
     case.away.well = 1..=2;
     faults.push(Fault {
         well: can,
+        prefills: true,
         ..Fault::new("cut after content, another one refuses to go on", |_, _| begun(Step::Cut), case)
-            .plain(Case::lost(502, cut))
+            .plain(Case::lost(502, lost))
             .other(refuses)
     });
     // Text in mid-word, with white space that must not be lost or doubled.
@@ -161,10 +172,41 @@ pub(super) fn continued() -> Vec<Fault> {
         ..Fault::new(
             "cut in mid-word",
             move |_, _| Script::broken(words, Step::Cut),
-            Case::broken(cut).away(Sees::Whole("One  two three.", "stop"), 1..=1, 1..=1),
+            Case::broken(lost).away(Sees::Whole("One  two three.", "stop"), 1..=1, 1..=1),
         )
-        .plain(Case::lost(502, cut).away(Sees::Whole("One  two three.", "stop"), 1..=1, 1..=1))
+        .plain(Case::lost(502, lost).away(Sees::Whole("One  two three.", "stop"), 1..=1, 1..=1))
         .other(|_, body| says("One  two three.", body))
     });
     faults
+}
+
+/// Patience of the one deployment, where all others have much.
+pub(super) fn by_their_own_patience() -> Vec<Fault> {
+    let late: &[&str] = &["engine_timeout"];
+    let broken = || Case::broken(late).alone(Sees::Broken(late), 1..=1);
+    let lost = || Case::lost(504, late);
+    // Talks on, and says nothing.
+    let drones = |_, stream| match stream {
+        true => {
+            let nothing = [Step::Text(String::new()), Step::Wait(Duration::from_millis(20))];
+            let begun = BEGUN.map(|text| Step::Text(text.into()));
+            Script::steps([begun.to_vec(), vec![nothing; 2000].concat()].concat())
+        }
+        false => whole(),
+    };
+    vec![
+        Fault {
+            sick: "stall_timeout = \"300ms\"\nanswer_timeout = \"300ms\"\n",
+            ..Fault::new("its own stall_timeout, answer_timeout", |_, _| begun(Step::Stall), broken())
+                .plain(lost())
+        },
+        Fault {
+            sick: "first_token_timeout = \"300ms\"\nanswer_timeout = \"300ms\"\n",
+            ..Fault::new("its own first_token_timeout", |_, _| whole().after(Step::Stall), lost())
+        },
+        Fault {
+            sick: "total_timeout = \"800ms\"\n",
+            ..Fault::new("its own total_timeout", drones, broken()).plain(Case::harmless())
+        },
+    ]
 }

@@ -134,7 +134,7 @@ pub(super) struct Fault {
     pub(super) pause: Duration,
     /// The caller is told to wait at least so many seconds, where it sees an error.
     pub(super) retry_after: Option<u64>,
-    /// Whether the call that goes on ends with what was said so far.
+    /// The other one is asked to go on from what was said. Where it is not said that it can, nobody may be.
     pub(super) prefills: bool,
 }
 
