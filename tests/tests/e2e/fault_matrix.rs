@@ -8,6 +8,7 @@ mod bomb;
 mod connections;
 mod content;
 mod fault;
+mod recoveries;
 mod stage;
 mod statuses;
 
@@ -31,13 +32,20 @@ fn all() -> Vec<Fault> {
 
 both! {
     async fn with_somewhere_to_go(topology: Topology) {
-        play(topology, Setting::Away, IMPATIENT, all()).await;
+        let all = all().into_iter().chain(recoveries::faults()).collect();
+        play(topology, Setting::Away, IMPATIENT, all).await;
     }
 }
 
 both! {
     async fn with_nowhere_to_go(topology: Topology) {
         play(topology, Setting::Alone, IMPATIENT, all()).await;
+    }
+}
+
+both! {
+    async fn where_it_does_not_last(topology: Topology) {
+        play(topology, Setting::Alone, IMPATIENT, recoveries::faults()).await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use penstock_tests::{Script, Step, engine::Head};
 
-use super::fault::{Case, Fault, Sees, WHOLE, event, role, says_whole, whole};
+use super::fault::{Case, Fault, Sees, WHOLE, event, role, whole};
 
 /// The head of a stream, without its body.
 const STREAM: &str =
@@ -28,7 +28,6 @@ pub(super) fn faults() -> Vec<Fault> {
         refused(),
         Fault::new("closed before the head", |_, _| Script::default().with_head(Head::Close), reset()),
         Fault::new("reset before the head", |_, _| Script::default().after(Step::Reset), reset()),
-        reset_once(),
         Fault::new("reset after the head", |_, stream| head(stream, [Step::Reset]), cut()),
         Fault::new("cut after the head", |_, stream| head(stream, [Step::Cut]), cut()),
         Fault::new("cut after the role", |_, _| Script::steps([role(), Step::Cut]), cut()),
@@ -77,16 +76,6 @@ fn refused() -> Fault {
     let gone = Sees::Refused(503, &["engine_unreachable", "model_unavailable"]);
     let case = Case::lost(503, &[]).away(Sees::Whole(WHOLE, "stop"), 0..=0, 1..=1).alone(gone, 0..=0);
     Fault { plays: None, ..Fault::new("refused port", |_, _| whole(), case) }
-}
-
-fn reset_once() -> Fault {
-    let whole = Sees::Whole(WHOLE, "stop");
-    let case = Case::harmless().away(whole, 1..=2, 0..=1).alone(whole, 2..=2);
-    let plays = |number, _| match number {
-        0 => Script::default().after(Step::Reset),
-        _ => says_whole(&serde_json::json!({})),
-    };
-    Fault::new("reset once", plays, case)
 }
 
 /// Comments, or the white space that JSON may begin with, and never a word.

@@ -63,17 +63,9 @@ fn stalls() -> Fault {
 /// What becomes of a broken stream hangs on more than how it broke.
 pub(super) fn circumstances() -> Vec<Fault> {
     let cut: &[&str] = &["engine_cut"];
-    let seamless = Sees::Whole(WHOLE, "stop");
     let plain = || Case::lost(502, cut);
     vec![
         endless(),
-        // The one that broke says it again, and goes on.
-        Fault::new(
-            "cut after content, once",
-            |number, _| if number == 0 { begun(Step::Cut) } else { says_whole(&json!({})) },
-            Case::broken(cut).alone(seamless, 2..=2),
-        )
-        .plain(plain()),
         // What is said otherwise cannot be put behind what was said.
         Fault::new(
             "cut after content, another one says otherwise",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use penstock_tests::{ENGINE_CANARY, Script};
 use serde_json::json;
 
-use super::fault::{Case, Fault, Sees, WHOLE, says_whole};
+use super::fault::{Case, Fault, Sees, WHOLE};
 
 fn status(name: &'static str, status: u16, case: Case) -> Fault {
     Fault::new(name, move |_, _| Script::status(status), case)
@@ -76,26 +76,5 @@ pub(super) fn faults() -> Vec<Fault> {
             |_, _| Script::status_with(302, &[("location", super::stage::LURE)], ""),
             failed(),
         ),
-        // Half of its calls fail; what the caller sees is none of its business.
-        Fault {
-            requests: 2,
-            ..Fault::new(
-                "flapping",
-                |number, _| if number % 2 == 0 { Script::status(500) } else { says_whole(&json!({})) },
-                Case::harmless()
-                    .away(Sees::Whole(WHOLE, "stop"), 1..=4, 0..=2)
-                    .alone(Sees::Whole(WHOLE, "stop"), 4..=4),
-            )
-        },
-        once("429 once", || Script::status_with(429, &[("retry-after", "1")], "{}"), Duration::from_secs(1)),
-        once("500 once", || Script::status(500), Duration::ZERO),
     ]
-}
-
-/// Fails the first call, and answers the second: nobody sees it, whether there is another one or not.
-fn once(name: &'static str, fails: fn() -> Script, pause: Duration) -> Fault {
-    let whole = Sees::Whole(WHOLE, "stop");
-    let case = Case::harmless().away(whole, 1..=1, 1..=1).alone(whole, 2..=2);
-    let plays = move |number, _| if number == 0 { fails() } else { says_whole(&json!({})) };
-    Fault { pause, ..Fault::new(name, plays, case) }
 }
