@@ -104,11 +104,11 @@ fn endless() -> Fault {
         // Without an end, and larger than any answer may be.
         false => Script::raw(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n",
-            vec![Step::Raw(vec![b' '; 64 << 10]); 2000],
+            vec![Step::Raw(vec![b' '; 64 << 10]); 32],
         ),
     };
     let plain = Case::lost(502, &["engine_bad_answer"]);
-    Fault { deadline: Some("2s"), ..Fault::new("talks for ever", plays, Case::told(late)).plain(plain) }
+    Fault { deadline: Some("3s"), ..Fault::new("talks for ever", plays, Case::told(late)).plain(plain) }
 }
 
 /// Nobody else is asked after the first content where the model does not want it, or where the other one cannot.

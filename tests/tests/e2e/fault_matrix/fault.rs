@@ -126,7 +126,7 @@ pub(super) struct Fault {
     pub(super) sick: &'static str,
     pub(super) well: &'static str,
     pub(super) model: &'static str,
-    /// The caller's own deadline.
+    /// The caller's own deadline for a stream.
     pub(super) deadline: Option<&'static str>,
     /// As often is it asked, one after the other; each time the same must come of it.
     pub(super) requests: usize,

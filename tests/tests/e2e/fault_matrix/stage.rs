@@ -156,8 +156,8 @@ impl Cell {
     async fn play(self, client: Client) -> Played {
         let body = if self.stream { streamed(chat(&self.model)) } else { chat(&self.model) };
         let client = match self.fault.deadline {
-            Some(deadline) => client.with_header("x-request-timeout", deadline),
-            None => client,
+            Some(deadline) if self.stream => client.with_header("x-request-timeout", deadline),
+            _ => client,
         };
         let since = Instant::now();
         let (mut saw, mut wrong) = (Vec::new(), Vec::new());
