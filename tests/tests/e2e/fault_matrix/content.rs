@@ -134,10 +134,17 @@ fn cut() -> Fault {
 
 /// Another one that can go on from what was said is asked to.
 pub(super) fn continued() -> Vec<Fault> {
+    // vLLM is known to be able to; of any other that speaks OpenAI's dialect the file says it.
     let can = "capabilities = { prefill = true }\n";
     let mut faults: Vec<_> =
-        faults().into_iter().map(|fault| Fault { well: can, prefills: true, ..fault }).collect();
+        faults().into_iter().map(|fault| Fault { engine: "vllm", prefills: true, ..fault }).collect();
     let lost: &[&str] = &["engine_cut"];
+    faults.push(Fault {
+        name: "cut after content, the file says who can go on",
+        well: can,
+        prefills: true,
+        ..cut()
+    });
     // It can, and is not to.
     let model = "after_commit = \"replay\"\n";
     faults.push(Fault { name: "cut after content, to be said again", well: can, model, ..cut() });

@@ -126,6 +126,8 @@ pub(super) struct Fault {
     pub(super) sick: &'static str,
     pub(super) well: &'static str,
     pub(super) model: &'static str,
+    /// Kind of the engine of the other one.
+    pub(super) engine: &'static str,
     /// The caller's own deadline for a stream.
     pub(super) deadline: Option<&'static str>,
     /// As often is it asked, one after the other; each time the same must come of it.
@@ -154,6 +156,7 @@ impl Fault {
             sick: "",
             well: "",
             model: "",
+            engine: "openai",
             deadline: None,
             requests: 1,
             pause: Duration::ZERO,

@@ -140,8 +140,11 @@ impl Cell {
     fn config(&self) -> String {
         let (model, fault) = (&self.model, &self.fault);
         let sick = deployment(&format!("{model}-sick"), &self.sick.v1()) + fault.sick;
-        let well =
-            self.well.as_ref().map(|well| deployment(&format!("{model}-well"), &well.v1()) + fault.well);
+        let well = self.well.as_ref().map(|well| {
+            deployment(&format!("{model}-well"), &well.v1())
+                .replace("\"openai\"", &format!("\"{}\"", fault.engine))
+                + fault.well
+        });
         let mut targets = format!("\"{model}-sick\"");
         if well.is_some() {
             targets += &format!(", {{ id = \"{model}-well\", priority = 2 }}");
