@@ -125,7 +125,13 @@ pub(super) fn as_errors() -> Vec<Fault> {
     };
     let never =
         faults().into_iter().map(|fault| Fault { model: "after_commit = \"error\"\n", ..as_error(fault) });
-    never.chain([only_continued(as_error(cut()))]).collect()
+    // What is held back was not passed on.
+    let held = Fault {
+        name: "cut after content that is held back",
+        model: "after_commit = \"error\"\nhold_back = { chars = 100, time = \"5s\" }\n",
+        ..cut()
+    };
+    never.chain([only_continued(as_error(cut())), held]).collect()
 }
 
 fn cut() -> Fault {
