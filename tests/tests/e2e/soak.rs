@@ -187,7 +187,7 @@ async fn ten_thousand_requests_leave_nothing_behind() {
     assert_eq!(calls.load(Ordering::Relaxed), asked, "an engine was asked after the last answer");
     let requests = (WARM_UP + REQUESTS) as f64;
     assert!(asked as f64 <= requests * (1.0 + BUDGET) + MINIMUM, "{asked} calls of the engines");
-    // It would prove nothing if all had gone well, or next to nothing had.
+    // One in 220 is refused as the caller's fault, two engines may fail in a row, and nothing else is ever seen.
     let whole = seen.get("whole answer").copied().unwrap_or_default() as f64 / REQUESTS as f64;
-    assert!(seen.len() > 1 && whole > 0.9, "{whole} of the answers are whole");
+    assert!(seen.len() > 1 && whole > 0.985, "{whole} of the answers are whole");
 }

@@ -114,7 +114,7 @@ fn endless() -> Fault {
 /// Nobody else is asked after the first content where the model does not want it, or where the other one cannot.
 pub(super) fn as_errors() -> Vec<Fault> {
     let as_error = |mut fault: Fault| {
-        fault.stream.away.sees.clone_from(&fault.stream.alone.sees);
+        fault.stream.away.sees = fault.stream.alone.sees;
         fault.stream.away.well = 0..=0;
         fault
     };
@@ -154,14 +154,13 @@ pub(super) fn continued() -> Vec<Fault> {
     // It can, and is not to.
     let model = "after_commit = \"replay\"\n";
     faults.push(Fault { name: "cut after content, to be said again", well: can, model, ..cut() });
-    // It said that it can, and cannot: it says it all again, or the caller is told.
+    // It is known to be able to, and is not: then it says it all again.
     let refuses = |_: usize, body: &Value| match body["messages"].as_array().and_then(|all| all.last()) {
         Some(last) if last["role"] == "assistant" => Script::status(400),
         _ => says_whole(body),
     };
-    let mut case = Case::broken(lost);
-    case.away.sees = vec![Sees::Whole(WHOLE, "stop"), Sees::Broken(&["engine_cut", "engine_rejected"])];
-    case.away.well = 1..=2;
+    let seamless = Sees::Whole(WHOLE, "stop");
+    let case = Case::broken(lost).away(seamless, 1..=1, 2..=2);
     faults.push(Fault {
         well: can,
         prefills: true,

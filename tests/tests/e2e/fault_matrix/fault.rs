@@ -40,10 +40,10 @@ impl Sees {
     }
 }
 
-/// What must come of a request: each of what the caller may see, and how often each engine may be asked for it.
+/// What must come of a request: what the caller sees, and how often each engine may be asked for it.
 #[derive(Clone, Debug)]
 pub(super) struct Expect {
-    pub(super) sees: Vec<Sees>,
+    pub(super) sees: Sees,
     pub(super) sick: RangeInclusive<usize>,
     pub(super) well: RangeInclusive<usize>,
 }
@@ -63,21 +63,21 @@ impl Case {
 
     /// The caller is told, and nobody else is asked.
     pub(super) fn told(sees: Sees) -> Case {
-        let expect = Expect { sees: vec![sees], sick: 1..=1, well: 0..=0 };
+        let expect = Expect { sees, sick: 1..=1, well: 0..=0 };
         Case { away: expect.clone(), alone: expect }
     }
 
     /// Lost before the first content: another one answers, else this is the error. Never asked twice.
     pub(super) fn lost(status: u16, codes: &'static [&'static str]) -> Case {
-        let away = Expect { sees: vec![Sees::Whole(WHOLE, "stop")], sick: 1..=1, well: 1..=1 };
-        let alone = Expect { sees: vec![Sees::Refused(status, codes)], sick: 1..=1, well: 0..=0 };
+        let away = Expect { sees: Sees::Whole(WHOLE, "stop"), sick: 1..=1, well: 1..=1 };
+        let alone = Expect { sees: Sees::Refused(status, codes), sick: 1..=1, well: 0..=0 };
         Case { away, alone }
     }
 
     /// Lost after the first content: another one goes on unseen, else the same one may be asked once more.
     pub(super) fn broken(codes: &'static [&'static str]) -> Case {
-        let away = Expect { sees: vec![Sees::Whole(WHOLE, "stop")], sick: 1..=1, well: 1..=1 };
-        let alone = Expect { sees: vec![Sees::Broken(codes)], sick: 1..=2, well: 0..=0 };
+        let away = Expect { sees: Sees::Whole(WHOLE, "stop"), sick: 1..=1, well: 1..=1 };
+        let alone = Expect { sees: Sees::Broken(codes), sick: 1..=2, well: 0..=0 };
         Case { away, alone }
     }
 
@@ -100,13 +100,13 @@ impl Case {
         sick: RangeInclusive<usize>,
         well: RangeInclusive<usize>,
     ) -> Case {
-        self.away = Expect { sees: vec![sees], sick, well };
+        self.away = Expect { sees, sick, well };
         self
     }
 
     /// With nobody else to go to, this is to come of it instead.
     pub(super) fn alone(mut self, sees: Sees, sick: RangeInclusive<usize>) -> Case {
-        self.alone = Expect { sees: vec![sees], sick, well: 0..=0 };
+        self.alone = Expect { sees, sick, well: 0..=0 };
         self
     }
 }
