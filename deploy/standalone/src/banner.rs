@@ -30,7 +30,7 @@ pub(crate) async fn models(config: &penstock_router::Config, adapter: &Channel) 
     let answer = DeploymentsClient::new(adapter.clone()).list(call.request(ListRequest {})).await;
     let deployments = answer.map(|answer| answer.into_inner().deployments).unwrap_or_default();
     let simulated = |id: &str| deployments.iter().any(|d| d.id == id && d.engine == "simulated");
-    if config.models.is_empty() {
+    if config.routing.models.is_empty() {
         let offers = deployments.iter().map(|deployment| Offer {
             model: deployment.model.clone(),
             simulated: simulated(&deployment.id),
@@ -38,7 +38,7 @@ pub(crate) async fn models(config: &penstock_router::Config, adapter: &Channel) 
         });
         return offers.collect();
     }
-    let offers = config.models.iter().map(|model| Offer {
+    let offers = config.routing.models.iter().map(|model| Offer {
         model: model.name.clone(),
         simulated: model.deployments.iter().all(|target| simulated(&target.id)),
         engine: model.deployments.iter().map(|target| target.id.as_str()).collect::<Vec<_>>().join(", "),

@@ -101,7 +101,7 @@ fn settings(file: Option<&str>) -> Vec<String> {
                 let deployments = ["simulated".to_owned()];
                 let mut config = penstock_router::Config::read(&mut section, &mut document, &deployments);
                 // The example has a model, and there is none without a file.
-                config.models.clear();
+                config.routing.models.clear();
                 format!("{config:?}")
             }
             "auth" => format!("{:?}", penstock_auth::Config::read(&mut section, &environment)),

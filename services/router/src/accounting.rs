@@ -11,6 +11,7 @@ use penstock_proto::{
     cache::v1::{EntryKey, StoreRequest, cache_client::CacheClient},
     inference::v1::{GenerateChunk, Usage},
     ratelimit::v1::{SettleRequest, rate_limiter_client::RateLimiterClient},
+    router::v1::AttemptKind,
 };
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -18,6 +19,8 @@ use prometheus_client::{
     registry::Registry,
 };
 use tokio::{sync::mpsc, time::Instant};
+
+use crate::decisions::Trail;
 
 /// Most records that wait: a second of very heavy load. Beyond it they are dropped and counted.
 const QUEUE: usize = 8192;
@@ -57,6 +60,8 @@ pub(crate) struct Account {
     pub(crate) usage: Option<Usage>,
     /// `None`: the caller left.
     pub(crate) outcome: Option<Result<(), Reason>>,
+    /// The decision, where its end is noted.
+    pub(crate) trail: Trail,
     /// Where to store the answer.
     pub(crate) key: Option<EntryKey>,
     /// The whole answer, if it may be stored.
@@ -143,12 +148,21 @@ struct ModelLabels {
     model: Arc<str>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabels {
+    model: Arc<str>,
+    deployment: String,
+    kind: &'static str,
+    outcome: &'static str,
+}
+
 #[derive(Debug)]
 struct Measures {
     requests: Family<RequestLabels, Counter>,
     tokens: Family<ModelLabels, Counter>,
     first_content: Family<ModelLabels, Histogram, fn() -> Histogram>,
     fallbacks: Family<ModelLabels, Counter>,
+    attempts: Family<AttemptLabels, Counter>,
 }
 
 impl Default for Measures {
@@ -158,6 +172,7 @@ impl Default for Measures {
             tokens: Family::default(),
             first_content: Family::new_with_constructor(|| Histogram::new(FIRST_CONTENT_EDGES)),
             fallbacks: Family::default(),
+            attempts: Family::default(),
         }
     }
 }
@@ -205,6 +220,7 @@ impl Accounting {
         if account.outcome.is_none() && account.context.remaining().is_some_and(|left| left.is_zero()) {
             account.outcome = Some(Err(Reason::DeadlineExceeded));
         }
+        account.trail.end(account.outcome_name());
         let took = account.started.elapsed();
         if self.queue.try_send(Ended { account, took }).is_err() {
             self.dropped.inc();
@@ -219,6 +235,8 @@ impl Measures {
         let help = "Time until the first content";
         registry.register("penstock_first_content_seconds", help, self.first_content.clone());
         registry.register("penstock_fallbacks", "Deployments that gave no answer", self.fallbacks.clone());
+        let help = "Requests to deployments, by what they were for and what came of them";
+        registry.register("penstock_attempts", help, self.attempts.clone());
     }
 
     fn record(&self, account: &Account) {
@@ -233,11 +251,36 @@ impl Measures {
         if account.fallbacks > 0 {
             self.fallbacks.get_or_create(&model).inc_by(account.fallbacks as u64);
         }
+        account.trail.each_attempt(|attempt| {
+            let labels = AttemptLabels {
+                model: Arc::clone(&attempt.candidate.model),
+                deployment: attempt.candidate.id().to_owned(),
+                kind: kind_name(attempt.kind),
+                outcome: attempt.outcome.unwrap_or_default(),
+            };
+            self.attempts.get_or_create(&labels).inc();
+        });
+    }
+}
+
+/// What an attempt was for, as metrics call it.
+fn kind_name(kind: AttemptKind) -> &'static str {
+    match kind {
+        AttemptKind::Unspecified => "unspecified",
+        AttemptKind::First => "first",
+        AttemptKind::Retry => "retry",
+        AttemptKind::Failover => "failover",
+        AttemptKind::Fallback => "fallback",
+        AttemptKind::Hedge => "hedge",
+        AttemptKind::Continue => "continue",
+        AttemptKind::Replay => "replay",
     }
 }
 
 /// The access log: one line a request, whatever became of it.
 fn log(Ended { account, took }: &Ended) {
+    let mut attempts = 0;
+    account.trail.each_attempt(|_| attempts += 1);
     let milliseconds = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
         request_id = account.context.request_id(),
@@ -247,6 +290,7 @@ fn log(Ended { account, took }: &Ended) {
         deployment = account.deployment,
         stream = account.stream,
         cache = account.cache,
+        attempts,
         fallbacks = account.fallbacks,
         outcome = account.outcome_name(),
         tokens = account.tokens(),
@@ -278,6 +322,7 @@ async fn settle(limiter: &RateLimiterClient<Channel>, mut account: Account, cach
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::{decision::Decision, decisions::Decisions};
 
     /// An account of nothing yet.
     pub(crate) fn account() -> Account {
@@ -294,6 +339,7 @@ pub(crate) mod tests {
             delivered_bytes: 0,
             usage: None,
             outcome: None,
+            trail: Decisions::default().keep(Decision::default(), "r"),
             key: None,
             answer: None,
             started: Instant::now(),

@@ -3,22 +3,22 @@
 
 use std::sync::Arc;
 
-use penstock_chassis::{CallContext, Channel};
 use penstock_proto::{
     Error, Reason,
-    inference::v1::{GenerateChunk, GenerateRequest, GenerateResponse, inference_client::InferenceClient},
+    inference::v1::{GenerateChunk, GenerateRequest, GenerateResponse},
     limits, metadata,
     ratelimit::v1::LimitState,
 };
-use tonic::{Response, Status, Streaming, metadata::MetadataMap};
+use tonic::{Response, Status, metadata::MetadataMap};
 
 use crate::{
     accounting::{BYPASS, HIT, MISS, Record},
     answer::Answer,
-    attempts::{self, Begun},
+    attempts::{Begun, Caller, Dispatch, Rest},
     cache_policy::Plan,
+    decision::Route,
     merge::replay,
-    registry::Candidate,
+    resume::Resume,
     service::RETRY_AFTER,
     stored::Keep,
     whole::Whole,
@@ -27,7 +27,7 @@ use crate::{
 /// A request that may be answered.
 #[derive(Debug)]
 pub(crate) struct Admitted {
-    pub(crate) context: CallContext,
+    pub(crate) caller: Caller,
     /// The registered name of the model that was asked for.
     pub(crate) model: Arc<str>,
     pub(crate) stream: bool,
@@ -57,24 +57,28 @@ impl Admitted {
     /// The answer of the first candidate that gives one.
     pub(crate) async fn ask(
         mut self,
-        adapter: &InferenceClient<Channel>,
+        dispatch: &Dispatch,
         request: GenerateRequest,
-        candidates: Vec<Candidate>,
-        attempts: usize,
+        route: Route,
     ) -> Result<Response<Answer>, Status> {
         if self.plan.only_if_cached {
             return Err(self.refuse(Error::new(Reason::NotCached, "the answer is not in the cache"), 0));
         }
-        match attempts::begin(adapter, &self.context, request, candidates, attempts).await {
-            Ok(Begun { candidate, answer: (held_back, rest), failures }) => {
+        let kept = Resume::is_possible(&request, &route, dispatch).then(|| request.clone());
+        match dispatch.begin(&self.caller, request, route).await {
+            Ok(Begun { candidate, answer: (held_back, rest), failures, left }) => {
                 if let Some(account) = self.record.account() {
-                    account.deployment = candidate.deployment;
+                    account.deployment = candidate.id().to_owned();
                     account.fallbacks = failures;
                 }
                 // What a fallback said is not the answer of the model that was asked for.
                 let cached = self.plan.store && candidate.model == self.model;
                 let cache = if self.plan.look_up { MISS } else { BYPASS };
-                Ok(self.answer(held_back, Some(rest), cached, &candidate.model, failures, cache))
+                let resume = kept.and_then(|request| {
+                    Resume::new(dispatch, &self.caller, request, (&candidate, left, failures + 1))
+                });
+                let response = self.answer(held_back, Some(rest), cached, &candidate.model, failures, cache);
+                Ok(response.map(|answer| answer.resumable(resume)))
             }
             Err((error, failures)) => Err(self.refuse(error, failures)),
         }
@@ -83,22 +87,21 @@ impl Admitted {
     /// The answer of the first candidate that gives one, where it comes in one piece.
     pub(crate) async fn ask_whole<R: Whole>(
         mut self,
-        adapter: &InferenceClient<Channel>,
+        dispatch: &Dispatch,
         request: R,
-        candidates: Vec<Candidate>,
-        attempts: usize,
+        route: Route,
     ) -> Result<Response<R::Answer>, Status> {
         if self.plan.only_if_cached {
             let message = "answers of this kind are not in the cache";
             return Err(self.refuse(Error::new(Reason::NotCached, message), 0));
         }
-        let begun = attempts::begin(adapter, &self.context, request, candidates, attempts).await;
-        let Begun { candidate, answer, failures } = match begun {
-            Ok(begun) => begun,
-            Err((error, failures)) => return Err(self.refuse(error, failures)),
-        };
+        let Begun { candidate, answer, failures, .. } =
+            match dispatch.begin(&self.caller, request, route).await {
+                Ok(begun) => begun,
+                Err((error, failures)) => return Err(self.refuse(error, failures)),
+            };
         if let Some(account) = self.record.account() {
-            account.deployment = candidate.deployment;
+            account.deployment = candidate.id().to_owned();
             account.fallbacks = failures;
             account.usage = R::usage(&answer).cloned();
             account.outcome = Some(Ok(()));
@@ -115,6 +118,7 @@ impl Admitted {
         if fallbacks > 0 {
             insert(head, metadata::FALLBACKS, &fallbacks.to_string());
         }
+        insert(head, metadata::DECISION, self.caller.trail.id());
         insert(head, metadata::CACHE, cache);
         insert_limits(head, &self.limits);
     }
@@ -122,7 +126,7 @@ impl Admitted {
     fn answer(
         self,
         held_back: Vec<GenerateResponse>,
-        rest: Option<Streaming<GenerateResponse>>,
+        rest: Option<Rest>,
         cached: bool,
         model: &str,
         fallbacks: usize,
@@ -152,6 +156,7 @@ impl Admitted {
             error.retry_after = Some(RETRY_AFTER);
         }
         let mut status = Status::from(error);
+        insert(status.metadata_mut(), metadata::DECISION, self.caller.trail.id());
         insert_limits(status.metadata_mut(), &self.limits);
         status
     }

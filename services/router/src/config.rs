@@ -1,12 +1,19 @@
-//! The router's configuration: `[router]` and `[[models]]`.
+//! The router's configuration: `[router]`, `[[models]]` and `[auto]`.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+mod auto;
+mod models;
+pub(crate) mod pattern;
+mod retrying;
+mod routing;
+
+use std::time::Duration;
 
 use penstock_chassis::config::{Document, Section};
 
+pub use self::retrying::Retrying;
+#[cfg(test)]
+pub(crate) use self::routing::Affinity;
+pub use self::routing::{AfterCommit, AutoConfig, Hedge, HoldBack, ModelConfig, Routing, Strategy, Target};
 use crate::caps::Caps;
 
 /// Where the services are that the router calls, as `http://host:port[,host:port…]`.
@@ -65,34 +72,12 @@ pub struct Config {
     pub default_completion_tokens: u64,
     /// Most deployments asked for one request.
     pub attempts: usize,
+    /// What bounds further attempts.
+    pub retrying: Retrying,
     /// What one request may ask for.
     pub caps: Caps,
-    /// The models; without any, every deployment is offered under the name of its model.
-    pub models: Vec<ModelConfig>,
-}
-
-/// A model that callers may ask for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelConfig {
-    /// Its name.
-    pub name: String,
-    /// Other names that it answers to.
-    pub aliases: Vec<String>,
-    /// Where it runs.
-    pub deployments: Vec<Target>,
-    /// Models asked instead, in this order, if no deployment of this one gives an answer.
-    pub fallbacks: Vec<String>,
-}
-
-/// A deployment of a model.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Target {
-    /// Id of the deployment.
-    pub id: String,
-    /// Share of the traffic among targets of the same priority.
-    pub weight: f64,
-    /// Lower is asked first.
-    pub priority: u64,
+    /// What may change while the process runs.
+    pub routing: Routing,
 }
 
 impl Config {
@@ -136,8 +121,9 @@ impl Config {
             default_completion_tokens: section.integer("default_completion_tokens", 256, 0..=1_000_000),
             // One deployment and three others: beyond that an answer would come too late anyway.
             attempts: usize::try_from(section.integer("attempts", 4, 1..=100)).unwrap_or(4),
+            retrying: Retrying::read(section),
             caps: read_caps(section),
-            models: read_models(document, deployments),
+            routing: Routing::read(document, deployments),
         }
     }
 }
@@ -152,80 +138,6 @@ fn read_caps(section: &mut Section) -> Caps {
         n_max: i64::try_from(n_max).unwrap_or(default.n_max),
         completion_tokens_max: is_capped.then(|| i64::try_from(tokens).unwrap_or(i64::MAX)),
     }
-}
-
-fn read_models(document: &mut Document, deployments: &[String]) -> Vec<ModelConfig> {
-    let mut sections = document.sections("models");
-    let models: Vec<_> = sections.iter_mut().map(|section| read_model(section, deployments)).collect();
-    let mut names = HashSet::new();
-    for (section, model) in sections.iter().zip(&models) {
-        for (key, name) in
-            std::iter::once(("name", &model.name)).chain(model.aliases.iter().map(|alias| ("aliases", alias)))
-        {
-            if !name.is_empty() && !names.insert(name.clone()) {
-                section.mistake(key, format!("\"{name}\" is the name of another model already"));
-            }
-        }
-    }
-    for (section, model) in sections.iter().zip(&models) {
-        check_fallbacks(section, model, &models);
-    }
-    models
-}
-
-fn read_model(section: &mut Section, deployments: &[String]) -> ModelConfig {
-    let name = section.required_string("name");
-    let mut targets = Vec::new();
-    for mut target in section.tables_or_strings("deployments", "id") {
-        let id = target.required_string("id");
-        if !id.is_empty() && !deployments.iter().any(|known| stands_for(known, &id)) {
-            target.mistake("id", format!("\"{id}\" is not the id of a deployment"));
-        }
-        let weight = target.float("weight", 1.0, 0.0..=1e6);
-        let priority = target.integer("priority", 1, 0..=1000);
-        targets.push(Target { id, weight, priority });
-    }
-    if targets.is_empty() {
-        section.mistake("deployments", "must name at least one deployment");
-    }
-    section.choice("strategy", &[("weighted", ())], ());
-    ModelConfig {
-        name,
-        aliases: section.strings("aliases"),
-        deployments: targets,
-        fallbacks: section.strings("fallbacks"),
-    }
-}
-
-/// Whether a deployment is that one, or one of those that `known`, ending with `/`, stands for.
-fn stands_for(known: &str, id: &str) -> bool {
-    known == id || (known.ends_with('/') && id.starts_with(known))
-}
-
-fn check_fallbacks(section: &Section, model: &ModelConfig, models: &[ModelConfig]) {
-    let by_name: HashMap<_, _> = models.iter().map(|model| (model.name.as_str(), model)).collect();
-    for fallback in &model.fallbacks {
-        if fallback == &model.name {
-            section.mistake("fallbacks", format!("\"{fallback}\" is the model itself"));
-        } else if !by_name.contains_key(fallback.as_str()) {
-            section.mistake("fallbacks", format!("\"{fallback}\" is not the name of a model"));
-        } else if reaches(fallback, &model.name, &by_name, &mut HashSet::new()) {
-            section.mistake("fallbacks", format!("\"{fallback}\" falls back to \"{}\" itself", model.name));
-        }
-    }
-}
-
-fn reaches<'a>(
-    from: &'a str,
-    to: &str,
-    models: &HashMap<&'a str, &'a ModelConfig>,
-    seen: &mut HashSet<&'a str>,
-) -> bool {
-    from == to
-        || seen.insert(from)
-            && models
-                .get(from)
-                .is_some_and(|model| model.fallbacks.iter().any(|next| reaches(next, to, models, seen)))
 }
 
 #[cfg(test)]
@@ -249,7 +161,7 @@ mod tests {
         let (config, mistakes) = read(text);
         assert_eq!(mistakes, Vec::<String>::new());
         assert_eq!(
-            config.models[0].deployments,
+            config.routing.models[0].deployments,
             [
                 Target { id: "a".into(), weight: 1.0, priority: 1 },
                 Target { id: "b".into(), weight: 2.0, priority: 3 },
@@ -283,7 +195,115 @@ mod tests {
                 "line 10: models[1].fallbacks: \"m\" falls back to \"n\" itself",
                 "line 11: models[2].name: is required",
                 "line 12: models[2].deployments: must name at least one deployment",
-                "line 13: models[2].strategy: is \"guess\"; must be one of \"weighted\"",
+                "line 13: models[2].strategy: is \"guess\"; must be one of \"weighted\", \"least-latency\", \
+                 \"least-busy\", \"cheapest\", \"round-robin\", \"affinity\", \"loaded-first\", \"priority\"",
+            ]
+        );
+    }
+
+    fn mistakes(text: &str) -> Vec<String> {
+        read(text).1
+    }
+
+    #[test]
+    fn every_key_of_a_model_is_read() {
+        let text = "[[models]]\nname='m'\naliases=['gpt-4*']\ndeployments=['a']\nstrategy='affinity'\n\
+                    affinity={prefix_bytes=64, load_factor=2}\nfallbacks=['n']\ncontext_fallbacks=['n']\n\
+                    filter_fallbacks=['n']\nhedge='p95'\nhold_back={chars=40, time='200ms'}\nafter_commit='replay'\n\
+                    [[models]]\nname='n'\ndeployments=['b']\nhedge='300ms'\n";
+        let (config, mistakes) = read(text);
+        assert_eq!(mistakes, Vec::<String>::new());
+        let expected = ModelConfig {
+            name: "m".into(),
+            aliases: vec!["gpt-4*".into()],
+            deployments: vec![Target { id: "a".into(), weight: 1.0, priority: 1 }],
+            strategy: Strategy::Affinity,
+            affinity: Affinity { prefix_bytes: 64, load_factor: 2.0 },
+            fallbacks: vec!["n".into()],
+            context_fallbacks: vec!["n".into()],
+            filter_fallbacks: vec!["n".into()],
+            hedge: Some(routing::Hedge::P95),
+            hold_back: routing::HoldBack { chars: 40, time: Duration::from_millis(200) },
+            after_commit: routing::AfterCommit::Replay,
+        };
+        assert_eq!(config.routing.models[0], expected);
+        let after = routing::Hedge::After(Duration::from_millis(300));
+        assert_eq!(config.routing.models[1].hedge, Some(after));
+    }
+
+    #[test]
+    fn mistakes_in_stars_chains_and_options_are_named() {
+        for (text, mistake) in [
+            ("name='a*b*'\ndeployments=['a*']", "line 2: models[0].name: \"a*b*\" has more than one *"),
+            (
+                "name='m'\ndeployments=['a*']",
+                "line 3: models[0].deployments[0].id: \"a*\" has a *, and the model's name has none",
+            ),
+            (
+                "name='m*'\ndeployments=['a']",
+                "line 3: models[0].deployments[0].id: \"a\" must have one *, as the model's name has one",
+            ),
+            (
+                "name='m*'\naliases=['x']\ndeployments=['a*']",
+                "line 3: models[0].aliases: \"x\" must have a *, as the model's name has one",
+            ),
+            (
+                "name='m'\ndeployments=['a','a']",
+                "line 3: models[0].deployments[1].id: \"a\" is a deployment of the model already",
+            ),
+            (
+                "name='m'\ndeployments=['a']\naffinity={}",
+                "line 4: models[0].affinity: means nothing without strategy = \"affinity\"",
+            ),
+            (
+                "name='m'\ndeployments=['a']\ncontext_fallbacks=['m']",
+                "line 4: models[0].context_fallbacks: \"m\" is the model itself",
+            ),
+            (
+                "name='m'\ndeployments=['a']\nfilter_fallbacks=['x*']",
+                "line 4: models[0].filter_fallbacks: \"x*\" has a *, and the model's name has none",
+            ),
+            ("name='m'\ndeployments=['a']\nhold_back={}", "line 4: models[0].hold_back.chars: is required"),
+            (
+                "name='m'\ndeployments=['a']\nhedge='p99'",
+                "line 4: models[0].hedge: is not a duration such as \"30s\": expected number at 0",
+            ),
+        ] {
+            assert_eq!(mistakes(&format!("[[models]]\n{text}")), [mistake], "{text}");
+        }
+        let circle = "[[models]]\nname='m'\ndeployments=['a']\ncontext_fallbacks=['n/x']\n\
+                      [[models]]\nname='n/*'\ndeployments=['a*']\ncontext_fallbacks=['m']\nfallbacks=['m']\n";
+        assert_eq!(
+            mistakes(circle),
+            [
+                "line 4: models[0].context_fallbacks: \"n/x\" falls back to \"m\" itself",
+                "line 8: models[1].context_fallbacks: \"m\" falls back to \"n/*\" itself",
+            ]
+        );
+        let twice = "[[models]]\nname='m*'\ndeployments=['a*']\n[[models]]\nname='n'\naliases=['m*']\ndeployments=['a']";
+        assert_eq!(
+            mistakes(twice),
+            ["line 6: models[1].aliases: \"m*\" is the name of another model already"]
+        );
+    }
+
+    #[test]
+    fn auto_is_nothing_unless_it_is_configured() {
+        assert_eq!(read("").0.routing.auto, None);
+        let models = "[[models]]\nname='m'\ndeployments=['a']\n";
+        let text = format!("[auto]\nsimple='m'\nmedium='m'\ncomplex='m'\nsimple_keywords=['Say']\n{models}");
+        let (config, mistakes) = read(&text);
+        assert_eq!(mistakes, Vec::<String>::new());
+        let auto = config.routing.auto.unwrap();
+        assert_eq!((auto.complex.as_str(), auto.simple_keywords), ("m", vec!["say".to_owned()]));
+        let (_, mistakes) =
+            read(&format!("[auto]\nsimple='x'\nmedium='m'\nmedium_tokens=9\ncomplex_tokens=8\n{models}"));
+        assert_eq!(
+            mistakes,
+            [
+                "line 1: auto.complex: is required",
+                "line 2: auto.simple: \"x\" is not the name of a model",
+                "line 5: auto.complex_tokens: must not be less than medium_tokens",
             ]
         );
     }

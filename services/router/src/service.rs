@@ -1,5 +1,7 @@
 //! The `Inference` service with policy: authenticate → authorise → validate → reserve ∥ look up → ask.
 
+mod reloading;
+mod routing;
 mod whole;
 
 use std::{
@@ -8,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use penstock_chassis::{CallContext, Channel, Chassis, MESSAGE_MAX_BYTES};
+use penstock_chassis::{CallContext, Channel, Chassis, Live, MESSAGE_MAX_BYTES, Reloader};
 use penstock_proto::{
     Error, Reason, Violation,
     auth::v1::Principal,
@@ -17,7 +19,7 @@ use penstock_proto::{
     inference::v1::{
         EmbedRequest, EmbedResponse, GenerateRequest, ListModelsRequest, ListModelsResponse,
         Model as ModelMessage, ModerateRequest, ModerateResponse, generate_request::Input,
-        inference_client::InferenceClient, inference_server::Inference,
+        inference_server::Inference,
     },
     metadata,
     ratelimit::v1::{ReserveRequest, ReserveResponse, Subject, rate_limiter_client::RateLimiterClient},
@@ -28,16 +30,20 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
-    Channels,
+    Channels, abilities,
     accounting::{Account, Accounting, BYPASS, BYTES_PER_TOKEN, MISS, Record},
     admitted::Admitted,
     answer::Answer,
+    attempts::{Caller, Dispatch},
     cache_policy::{Directives, Plan},
-    config::{Config, LimiterFailure},
+    choose::{Asked, Decided, authorised, decide},
+    config::{Config, LimiterFailure, Routing},
+    decision::{Decision, Route, Steering},
+    decisions::Decisions,
     deployments,
     needs::Needs,
     principals::{Principals, may_use},
-    registry::{Candidate, Model, Registry},
+    registry::{AUTO, Found, Model, Registry},
     stored::Keeper,
     whole::{texts_of, tokens_of},
 };
@@ -52,10 +58,12 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Router {
     config: Config,
     principals: Principals,
+    reloader: Reloader,
     registry: Arc<ArcSwap<Registry>>,
     limiter: RateLimiterClient<Channel>,
     cache: CacheClient<Channel>,
-    adapter: InferenceClient<Channel>,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) decisions: Decisions,
     accounting: Accounting,
     pub(crate) keeper: Keeper,
     unlimited: Counter,
@@ -63,7 +71,13 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    pub(crate) fn start(config: Config, channels: &Channels, chassis: &Chassis) -> Self {
+    pub(crate) fn start(
+        config: Config,
+        live: Live<Routing>,
+        reloader: Reloader,
+        channels: &Channels,
+        chassis: &Chassis,
+    ) -> Self {
         let unlimited = Counter::default();
         chassis.metrics.register(|registry| {
             let help = "Requests that passed because the rate-limiter could not be asked";
@@ -71,12 +85,18 @@ impl Router {
         });
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Self {
+            reloader,
             principals: Principals::start(&channels.auth, config.auth_timeout, &chassis.tasks),
-            registry: deployments::follow(&channels.inference_adapter, config.models.clone(), chassis),
+            registry: deployments::follow(&channels.inference_adapter, config.routing.clone(), live, chassis),
             limiter: RateLimiterClient::new(channels.rate_limiter.clone()),
             cache: CacheClient::new(channels.cache.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES),
-            adapter: InferenceClient::new(channels.inference_adapter.clone())
-                .max_decoding_message_size(MESSAGE_MAX_BYTES),
+            dispatch: Dispatch::new(
+                &channels.inference_adapter,
+                config.attempts,
+                config.retrying.clone(),
+                chassis,
+            ),
+            decisions: Decisions::default(),
             accounting: Accounting::start(&channels.rate_limiter, &channels.cache, chassis),
             keeper: Keeper::new(&channels.cache, config.store_timeout, chassis),
             unlimited,
@@ -112,12 +132,24 @@ impl Router {
         }
         self.config.caps.check(&request)?;
         let registry = self.registry.load();
-        let model = authorised(&registry, &principal, &request.model)?;
-        request.model = model.name.to_string();
         let plan = Directives::of(caller)?.plan(self.config.cache_mode, &request);
-        let allowed = |model: &Model| may_use(&principal, &model.name, &model.name);
-        let candidates = Needs::of(&request).sift(registry.candidates(model, allowed, fastrand::f64))?;
-        Ok(Checked { model: Arc::clone(&model.name), request, plan, candidates, principal })
+        let steering = Steering::of(caller)?;
+        let (prompt_tokens, completion_tokens) = estimate(&request, self.config.default_completion_tokens);
+        let asked = Asked {
+            needs: Needs::of(&request),
+            name: &request.model,
+            prompt_tokens,
+            completion_tokens,
+            principal: &principal,
+            steering: &steering,
+            request: Some(&request),
+            attempts: self.config.attempts,
+            all: false,
+        };
+        let Decided { model, route, decision } = decide(&registry, &asked)?;
+        let route = route?;
+        request.model = model.name.to_string();
+        Ok(Checked { model: Arc::clone(&model.name), request, plan, route, decision, principal })
     }
 
     /// The answer, if the limits allow it: from the cache or from an engine.
@@ -127,12 +159,13 @@ impl Router {
         checked: Checked,
         started: Instant,
     ) -> Result<Response<Answer>, Status> {
-        let Checked { principal, model, request, plan, candidates } = checked;
+        let Checked { principal, model, request, plan, route, decision } = checked;
         let key = plan.is_used().then(|| EntryKey {
             tenant: principal.tenant.clone(),
             fingerprint: fingerprint(&request).to_vec().into(),
         });
-        let (prompt_tokens, answer_tokens) = estimate(&request, self.config.default_completion_tokens);
+        let (prompt_tokens, answer_tokens) = (decision.prompt_tokens, decision.completion_tokens);
+        let trail = self.decisions.keep(decision, context.request_id());
         // Before anything is taken: whatever becomes of the request, and whenever, its record says so.
         let mut record = self.accounting.record(Account {
             context: context.clone(),
@@ -147,6 +180,7 @@ impl Router {
             delivered_bytes: 0,
             usage: None,
             outcome: None,
+            trail: trail.clone(),
             key: key.clone().filter(|_| plan.store),
             answer: None,
             started,
@@ -160,12 +194,13 @@ impl Router {
         let include_usage = options.and_then(|options| options.include_usage).unwrap_or(false);
         let stream = request.stream;
         let keep = self.keeper.keep(&context, &principal, &request);
-        let admitted = Admitted { context, model, stream, include_usage, plan, limits, keep, record };
+        let caller = Caller { context, tenant: principal.tenant.clone(), trail };
+        let admitted = Admitted { caller, model, stream, include_usage, plan, limits, keep, record };
         match found {
             Some(Entry { answer: Some(answer), age }) => {
                 Ok(admitted.replay(&answer, age.map_or(0, |age| age.seconds)))
             }
-            _ => admitted.ask(&self.adapter, request, candidates, self.config.attempts).await,
+            _ => admitted.ask(&self.dispatch, request, route).await,
         }
     }
 
@@ -249,12 +284,31 @@ impl Router {
 
     fn list(&self, principal: &Principal) -> Vec<ModelMessage> {
         let registry = self.registry.load();
-        registry.models().filter_map(|model| self.describe(principal, model)).collect()
+        let models = registry.models().filter_map(|model| self.describe(principal, model));
+        models.chain(self.describe_auto(&registry, principal)).collect()
+    }
+
+    /// `auto`, if it means something and the caller may use it: by its own name, or by that of one of its models.
+    fn describe_auto(&self, registry: &Registry, principal: &Principal) -> Option<ModelMessage> {
+        let auto = registry.auto()?;
+        let names = [&auto.simple, &auto.medium, &auto.complex];
+        let models = names.into_iter().filter_map(|name| registry.resolve(name));
+        let mut usable = models.filter(|model| may_use(principal, AUTO[0], &model.name)).peekable();
+        usable.peek()?;
+        Some(ModelMessage {
+            id: AUTO[0].to_owned(),
+            aliases: Vec::new(),
+            created: self.since,
+            owned_by: "penstock".to_owned(),
+            capabilities: abilities::of_all(usable.map(|model| model.capabilities)),
+        })
     }
 
     /// The model under the names that the caller may use, the registered one first. `None`: there are none.
     fn describe(&self, principal: &Principal, model: &Model) -> Option<ModelMessage> {
-        let names = std::iter::once(&*model.name).chain(model.aliases.iter().map(String::as_str));
+        // What has a star is no name to ask for.
+        let aliases = model.config.aliases.iter().map(String::as_str).filter(|alias| !alias.contains('*'));
+        let names = std::iter::once(&*model.name).chain(aliases);
         let mut usable = names.filter(|name| may_use(principal, name, &model.name)).map(str::to_owned);
         Some(ModelMessage {
             id: usable.next()?,
@@ -273,21 +327,9 @@ struct Checked {
     model: Arc<str>,
     request: GenerateRequest,
     plan: Plan,
-    /// Whom to ask, in order.
-    candidates: Vec<Candidate>,
-}
-
-/// The model that a caller asks for, if the caller may use it.
-fn authorised<'a>(registry: &'a Registry, principal: &Principal, asked: &str) -> Result<&'a Model, Error> {
-    let Some(model) = registry.resolve(asked) else {
-        return Err(Error::new(Reason::ModelNotFound, format!("the model `{asked}` does not exist")));
-    };
-    if may_use(principal, asked, &model.name) {
-        Ok(model)
-    } else {
-        let message = format!("the API key may not use the model `{asked}`");
-        Err(Error::new(Reason::ModelNotAllowed, message))
-    }
+    /// Whom to ask, in order, and why.
+    route: Route,
+    decision: Decision,
 }
 
 /// Tokens to reserve: the prompt by its size, the answers by what they may hold at most.
@@ -360,8 +402,14 @@ impl Inference for Router {
         // One and the same answer for a model that is not there and one that is not for this caller.
         let registry = self.registry.load();
         let asked: String = asked.chars().take(256).collect();
-        let model = authorised(&registry, &principal, &asked).ok();
-        let model = model.and_then(|model| self.describe(&principal, model)).ok_or_else(|| {
+        let model = match registry.find(&asked) {
+            Found::Auto(_) => self.describe_auto(&registry, &principal),
+            _ => {
+                let model = authorised(&registry, &principal, &asked).ok();
+                model.and_then(|(model, _)| self.describe(&principal, model))
+            }
+        };
+        let model = model.ok_or_else(|| {
             Error::new(Reason::ModelNotFound, format!("the model `{asked}` does not exist"))
         })?;
         Ok(Response::new(ListModelsResponse { models: vec![model] }))

@@ -1,7 +1,7 @@
 //! Requests whose answer comes in one piece and is never kept: vectors and judgements. They go the way of all
 //! requests: who asks, what, for which model, the limits, then one deployment after the other.
 
-use penstock_chassis::{CallContext, Channel};
+use penstock_chassis::Channel;
 use penstock_proto::{
     Error, Reason, Violation,
     auth::v1::Principal,
@@ -16,10 +16,10 @@ use tonic::Status;
 
 use crate::{
     accounting::BYTES_PER_TOKEN,
-    attempts::{Ask, addressed},
+    attempts::{Ask, Asking},
     needs::Needs,
     principals::may_use,
-    registry::{Candidate, Model, Registry},
+    registry::{Model, Registry},
 };
 
 /// A request whose answer comes in one piece.
@@ -46,11 +46,11 @@ impl Ask for EmbedRequest {
     async fn ask(
         mut self,
         mut adapter: InferenceClient<Channel>,
-        context: &CallContext,
-        candidate: &Candidate,
+        asking: &Asking<'_>,
     ) -> Result<EmbedResponse, Status> {
-        self.model = candidate.model.to_string();
-        Ok(adapter.embed(addressed(self, context, candidate)?).await?.into_inner())
+        self.model = asking.candidate.model.to_string();
+        let _busy = asking.candidate.deployment.load.enter();
+        Ok(adapter.embed(asking.addressed(self)?).await?.into_inner())
     }
 }
 
@@ -80,11 +80,11 @@ impl Ask for ModerateRequest {
     async fn ask(
         mut self,
         mut adapter: InferenceClient<Channel>,
-        context: &CallContext,
-        candidate: &Candidate,
+        asking: &Asking<'_>,
     ) -> Result<ModerateResponse, Status> {
-        self.model = Some(candidate.model.to_string());
-        Ok(adapter.moderate(addressed(self, context, candidate)?).await?.into_inner())
+        self.model = Some(asking.candidate.model.to_string());
+        let _busy = asking.candidate.deployment.load.enter();
+        Ok(adapter.moderate(asking.addressed(self)?).await?.into_inner())
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
     use penstock_proto::inference::v1::{Capabilities, TextList, TokenList, TokenLists};
 
     use super::*;
-    use crate::registry::Deployment;
+    use crate::{config::Routing, registry::Deployment};
 
     fn prompt(kind: Kind) -> Prompt {
         Prompt { kind: Some(kind) }
@@ -163,16 +163,14 @@ mod tests {
 
     #[test]
     fn without_a_model_the_first_that_judges_and_may_be_used_is_meant() {
-        let deployment = |model: &str, judges| Deployment {
-            id: model.into(),
-            engine: "openai".into(),
-            model: model.into(),
-            down: false,
-            capabilities: Some(Capabilities { moderations: Some(judges), ..Capabilities::default() }),
-            discovered: false,
+        let deployment = |model: &str, judges| {
+            let capabilities = Some(Capabilities { moderations: Some(judges), ..Capabilities::default() });
+            Deployment { id: model.into(), model: model.into(), capabilities, ..Deployment::default() }.into()
         };
-        let registry =
-            Registry::new(&[], &[deployment("a", false), deployment("b", true), deployment("c", true)]);
+        let registry = Registry::new(
+            &Routing::default(),
+            &[deployment("a", false), deployment("b", true), deployment("c", true)],
+        );
         let meant = |request: &ModerateRequest, allowed: &[&str]| {
             let allowed_models = allowed.iter().map(ToString::to_string).collect();
             let principal = Principal { allowed_models, ..Principal::default() };

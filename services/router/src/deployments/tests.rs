@@ -34,8 +34,10 @@ async fn models_follow_the_check_of_an_adapter_that_hangs() {
     let health = chassis.health.clone();
     let mut follower = Follower {
         client: DeploymentsClient::new(Channel::local(Routes::default(), &chassis)),
-        configured: Vec::new(),
-        registry: Arc::new(ArcSwap::from_pointee(Registry::new(&[], &[]))),
+        routing: Routing::default(),
+        live: Live::default(),
+        loads: HashMap::new(),
+        registry: Arc::new(ArcSwap::from_pointee(Registry::new(&Routing::default(), &[]))),
         models: health.component("models", Kind::Part, true),
         health: health.clone(),
         reported: Vec::new(),

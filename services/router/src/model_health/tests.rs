@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{ModelConfig, Target};
+use crate::config::{ModelConfig, Routing, Target};
 
 const ALL: [State; 4] = [State::Unspecified, State::Up, State::Degraded, State::Down];
 
@@ -14,6 +14,7 @@ fn model(name: &str, deployments: &[&str], fallbacks: &[&str]) -> ModelConfig {
         aliases: vec![format!("{name}-alias")],
         deployments: deployments.iter().map(target).collect(),
         fallbacks: fallbacks.iter().map(ToString::to_string).collect(),
+        ..ModelConfig::default()
     }
 }
 
@@ -22,7 +23,7 @@ fn deployment(id: &str, state: State) -> Deployment {
 }
 
 fn of(models: &[ModelConfig], reported: &[Deployment]) -> Vec<Component> {
-    components(&Registry::new(models, &[]), reported, State::Down)
+    components(&Registry::new(&Routing { models: models.to_vec(), auto: None }, &[]), reported, State::Down)
 }
 
 fn state_of(models: &[ModelConfig], states: &[(&str, State)]) -> (State, String) {
@@ -112,7 +113,7 @@ fn a_deployment_that_gets_no_traffic_says_nothing_about_its_model() {
 
 #[test]
 fn what_was_not_found_is_unknown_at_first_and_missing_later() {
-    let registry = Registry::new(&[model("m", &["gpu/x"], &[])], &[]);
+    let registry = Registry::new(&Routing { models: vec![model("m", &["gpu/x"], &[])], auto: None }, &[]);
     assert_eq!(components(&registry, &[], State::Unspecified)[0].state(), State::Unspecified);
     let missing = &components(&registry, &[], State::Down)[0];
     let expected = "deployment gpu/x: its engine does not offer it; none of 1 left";

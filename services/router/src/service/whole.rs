@@ -7,13 +7,14 @@ use penstock_proto::{Error, auth::v1::Principal};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{Router, authorised, refused};
+use super::{Router, refused};
 use crate::{
     accounting::{Account, BYPASS},
     admitted::Admitted,
+    attempts::Caller,
     cache_policy::{Directives, Plan},
-    principals::may_use,
-    registry::{Candidate, Model},
+    choose::{Asked, Decided, decide},
+    decision::{Decision, Route, Steering},
     whole::Whole,
 };
 
@@ -23,11 +24,13 @@ impl Router {
         let started = Instant::now();
         let context = CallContext::of(&request);
         let (caller, _, request) = request.into_parts();
-        let (principal, model, candidates, plan) = match self.check_whole(&context, &caller, &request).await {
-            Ok(checked) => checked,
-            Err(status) => return Err(refused(&context, status)),
-        };
-        let prompt_tokens = request.estimate();
+        let (principal, model, route, decision, plan) =
+            match self.check_whole(&context, &caller, &request).await {
+                Ok(checked) => checked,
+                Err(status) => return Err(refused(&context, status)),
+            };
+        let prompt_tokens = decision.prompt_tokens;
+        let trail = self.decisions.keep(decision, context.request_id());
         // Before anything is taken, as in `answer`.
         let mut record = self.accounting.record(Account {
             context: context.clone(),
@@ -42,6 +45,7 @@ impl Router {
             delivered_bytes: 0,
             usage: None,
             outcome: None,
+            trail: trail.clone(),
             key: None,
             answer: None,
             started,
@@ -49,8 +53,9 @@ impl Router {
         });
         let limits = self.reserve_for(&mut record, &context, &principal, &model, prompt_tokens).await?.limits;
         let (stream, include_usage, keep) = (false, true, None);
-        let admitted = Admitted { context, model, stream, include_usage, plan, limits, record, keep };
-        admitted.ask_whole(&self.adapter, request, candidates, self.config.attempts).await
+        let caller = Caller { context, tenant: principal.tenant.clone(), trail };
+        let admitted = Admitted { caller, model, stream, include_usage, plan, limits, record, keep };
+        admitted.ask_whole(&self.dispatch, request, route).await
     }
 
     /// Whether such a request may be asked at all, of which model, and whom to ask.
@@ -59,17 +64,28 @@ impl Router {
         context: &CallContext,
         caller: &MetadataMap,
         request: &R,
-    ) -> Result<(Arc<Principal>, Arc<str>, Vec<Candidate>, Plan), Status> {
+    ) -> Result<(Arc<Principal>, Arc<str>, Route, Decision, Plan), Status> {
         let principal = self.principal(context, caller).await?;
         let violations = request.violations();
         if !violations.is_empty() {
             return Err(Error::invalid(violations).into());
         }
         let registry = self.registry.load();
-        let model = authorised(&registry, &principal, request.asked_model(&registry, &principal)?)?;
+        let name = request.asked_model(&registry, &principal)?;
         let plan = Directives::of(caller)?.without_cache();
-        let allowed = |model: &Model| may_use(&principal, &model.name, &model.name);
-        let candidates = R::NEEDS.sift(registry.candidates(model, allowed, fastrand::f64))?;
-        Ok((Arc::clone(&principal), Arc::clone(&model.name), candidates, plan))
+        let asked = Asked {
+            needs: R::NEEDS,
+            name,
+            prompt_tokens: request.estimate(),
+            completion_tokens: 0,
+            principal: &principal,
+            steering: &Steering::of(caller)?,
+            request: None,
+            attempts: self.config.attempts,
+            all: false,
+        };
+        let Decided { model, route, decision } = decide(&registry, &asked)?;
+        let route = route?;
+        Ok((Arc::clone(&principal), Arc::clone(&model.name), route, decision, plan))
     }
 }
