@@ -3,10 +3,14 @@
 
 mod banner;
 mod caller;
+mod explain;
 mod keys;
 mod probe;
+mod reload;
+mod reloading;
 mod settings;
 mod status;
+mod table;
 mod topology;
 
 use std::{
@@ -20,6 +24,7 @@ use clap::{Parser, Subcommand};
 use penstock_chassis::config::Mistakes;
 
 use crate::{
+    reloading::Reloading,
     settings::{Options, Settings},
     topology::Service,
 };
@@ -57,6 +62,10 @@ enum Command {
     Keys(keys::Keys),
     /// Show how a running Penstock is: its services, their stores, engines and models
     Status(status::Status),
+    /// Say where a request would go and why, or why one did go there
+    Explain(explain::Explain),
+    /// Have a running Penstock read its configuration again
+    Reload(reload::Reload),
     /// Ask a gRPC server for its health; flags and exit codes are those of `grpc_health_probe`
     #[command(disable_help_flag = true)]
     Probe {
@@ -88,12 +97,12 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> ExitCode {
     let outcome = match command {
-        Command::Up(options) => match options.load(None) {
-            Ok(settings) => topology::up(settings).await,
+        Command::Up(options) => match load(options.clone(), None) {
+            Ok((settings, reloading)) => topology::up(settings, reloading).await,
             Err(mistakes) => return explain(options.file().as_deref(), &mistakes),
         },
-        Command::Serve { service, options } => match options.load(Some(service)) {
-            Ok(settings) => topology::serve(service, settings).await,
+        Command::Serve { service, options } => match load(options.clone(), Some(service)) {
+            Ok((settings, reloading)) => topology::serve(service, settings, reloading).await,
             Err(mistakes) => return explain(options.file().as_deref(), &mistakes),
         },
         Command::CheckConfig { file } => {
@@ -104,6 +113,8 @@ async fn run(command: Command) -> ExitCode {
         }
         Command::Keys(keys) => keys.run().await,
         Command::Status(status) => return ExitCode::from(status.run().await),
+        Command::Explain(explain) => return ExitCode::from(explain.run().await),
+        Command::Reload(reload) => return ExitCode::from(reload.run().await),
         Command::Probe { arguments } => {
             return u8::try_from(probe::run(arguments).await).map_or(ExitCode::FAILURE, ExitCode::from);
         }
@@ -112,6 +123,12 @@ async fn run(command: Command) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}")),
     }
+}
+
+/// What to start with, and what reads it again.
+fn load(options: Options, service: Option<Service>) -> Result<(Settings, Reloading), Mistakes> {
+    let read = options.read(service)?;
+    Ok((read.settings()?, Reloading::new(read)))
 }
 
 fn explain(file: Option<&Path>, mistakes: &Mistakes) -> ExitCode {

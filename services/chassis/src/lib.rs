@@ -7,20 +7,24 @@ mod busy;
 mod channel;
 pub mod config;
 mod context;
+mod door;
 mod early;
 mod health;
 mod limits;
 mod metrics;
 mod process;
 mod reflection;
+pub mod reload;
 pub mod server;
 mod stack;
+mod taking;
 mod tasks;
 mod telemetry;
 
 pub use arrival::arriving;
 pub use channel::{Channel, InvalidEndpoint};
 pub use context::CallContext;
+pub use door::{Class, Door, DoorConfig, Guarded, Held, Pass};
 pub use early::Opening;
 pub use health::{
     Check, CheckConfig, Component, DEPLOYMENT_PREFIX, Evidence, Health, HealthConfig, Judge, MODEL_PREFIX,
@@ -29,6 +33,7 @@ pub use health::{
 pub use metrics::Metrics;
 pub use process::{Process, ShutdownConfig};
 pub use reflection::with_reflection;
+pub use reload::{Live, Reloader};
 pub use server::ServerConfig;
 pub use tasks::Tasks;
 pub use telemetry::{Telemetry, TelemetryConfig, TelemetryError};
@@ -42,6 +47,7 @@ pub struct Chassis {
     pub metrics: Metrics,
     /// Where background work runs.
     pub tasks: Tasks,
+    doors: door::Doors,
 }
 
 impl Chassis {

@@ -1,6 +1,7 @@
 //! Configuration of the adapter: its own section, and the deployments. With a file nothing is guessed; without
 //! one, and without deployments, the engines on well-known ports are looked for.
 
+mod configured;
 mod generation;
 mod simulated;
 mod terms;
@@ -13,8 +14,9 @@ use penstock_chassis::{
 };
 use penstock_proto::inference::v1::Capabilities;
 use reqwest::Url;
-use secrecy::SecretString;
 
+pub use self::configured::Configured;
+use self::configured::Key;
 pub(crate) use self::{generation::GenerationProbe, terms::Terms};
 use crate::{
     capabilities,
@@ -58,7 +60,7 @@ pub struct Config {
 }
 
 /// A place where an engine may listen, and where every model that it lists becomes a deployment.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Place {
     /// Id of the deployment that stands for all models; `None`: the place was guessed, or named by its address.
     pub(crate) id: Option<String>,
@@ -87,7 +89,7 @@ impl Place {
 }
 
 /// A deployment as configured.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DeploymentConfig {
     pub(crate) id: String,
     pub(crate) model: String,
@@ -109,23 +111,23 @@ impl DeploymentConfig {
 }
 
 /// The engine of a deployment.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum EngineConfig {
     Remote(RemoteConfig),
     /// Another mesh, by gRPC: `http://host:port[,host:port…]`.
     Mesh {
         endpoint: String,
-        api_key: Option<SecretString>,
+        api_key: Option<Key>,
     },
     Simulated(Settings),
 }
 
 /// An engine that is spoken to over HTTP.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RemoteConfig {
     pub(crate) kind: Kind,
     pub(crate) endpoint: Url,
-    pub(crate) api_key: Option<SecretString>,
+    pub(crate) api_key: Option<Key>,
     pub(crate) context_tokens: Option<u64>,
     pub(crate) answer_tokens: Option<u64>,
     pub(crate) keep_alive_seconds: Option<i64>,
@@ -189,22 +191,9 @@ impl Config {
         self.deployments.iter().map(|deployment| deployment.id.clone()).chain(every)
     }
 
-    /// Whether any deployment is to be tried from time to time if it generates.
-    pub(crate) fn asks_for_generations(&self) -> bool {
-        let places = self.discover.iter().map(|place| place.generation_probe);
-        let mut all = self.deployments.iter().map(|deployment| deployment.generation_probe).chain(places);
-        all.any(|said| said.unwrap_or(self.generation_probe.enabled))
-    }
-
-    /// Whether any engine is reached over TLS.
-    pub(crate) fn needs_tls(&self) -> bool {
-        let configured = self.deployments.iter().filter_map(|deployment| match &deployment.engine {
-            EngineConfig::Remote(remote) => Some(&remote.endpoint),
-            EngineConfig::Mesh { .. } | EngineConfig::Simulated(_) => None,
-        });
-        configured
-            .chain(self.discover.iter().map(|place| &place.engine.endpoint))
-            .any(|url| url.scheme() == "https")
+    /// What may change while the adapter runs.
+    pub fn configured(&self) -> Configured {
+        Configured { deployments: self.deployments.clone(), discover: self.discover.clone() }
     }
 }
 
@@ -309,13 +298,13 @@ fn mesh(section: &mut Section) -> (String, EngineConfig) {
 }
 
 /// The engine's key: it must fit into a header.
-fn engine_key(section: &mut Section) -> Option<SecretString> {
+fn engine_key(section: &mut Section) -> Option<Key> {
     let key = section.secret_from_env("api_key_env")?;
     // Spaces: the first key of a mesh may be a sentence.
     if !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
         section.mistake("api_key_env", "names a key with characters that no header may have");
     }
-    Some(key.into())
+    Some(Key::new(key))
 }
 
 fn remote(section: &mut Section, kind: Kind, declared: &Capabilities) -> (String, EngineConfig) {

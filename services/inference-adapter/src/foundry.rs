@@ -63,7 +63,7 @@ impl Foundry {
                 Some(self.deployment(Kind::Simulated, plan, Arc::new(engine)))
             }
             EngineConfig::Mesh { endpoint, api_key } => {
-                let key = api_key.as_ref();
+                let key = api_key.as_deref();
                 let engine = Penstock::new(id, &endpoint, model, key, deny, limits, &self.chassis)?;
                 Some(self.deployment(Kind::Penstock, plan, Arc::new(engine)))
             }
@@ -90,6 +90,14 @@ impl Foundry {
             Target { declared, deny: place.deny.as_slice().into(), ..target(id, model, &place.engine) };
         let http = self.http.with(place.terms.limits);
         Some(self.deployment(kind, plan, kind.connect(target, &http)?))
+    }
+
+    /// Takes deployments that are gone out of health and the measures. Requests that they work on go on.
+    pub(crate) fn dismiss(&self, gone: &[Arc<Deployment>]) {
+        for deployment in gone {
+            deployment.component.leave();
+            self.metrics.forget(&deployment.id);
+        }
     }
 
     fn deployment(&self, kind: Kind, plan: Plan, engine: Arc<dyn Engine>) -> Arc<Deployment> {
@@ -126,7 +134,7 @@ fn target(id: Arc<str>, model: String, config: &RemoteConfig) -> Target {
         context_tokens: config.context_tokens,
         answer_tokens: config.answer_tokens,
         keep_alive_seconds: config.keep_alive_seconds,
-        headers: config.kind.headers(config.api_key.as_ref()),
+        headers: config.kind.headers(config.api_key.as_deref()),
         ..Target::of(id, config.endpoint.clone(), model)
     }
 }

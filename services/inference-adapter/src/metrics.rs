@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use penstock_chassis::Metrics;
+use penstock_proto::Reason;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -184,6 +185,9 @@ impl EngineMetrics {
 
     /// Drops the series of a deployment that is gone.
     pub(crate) fn forget(&self, deployment: &Arc<str>) {
+        for outcome in Reason::ALL.iter().map(|reason| reason.as_str()).chain(["ok", "cancelled"]) {
+            self.requests.remove(&OutcomeLabels { deployment: Arc::clone(deployment), outcome });
+        }
         let labels = DeploymentLabels { deployment: Arc::clone(deployment) };
         self.first_token.remove(&labels);
         self.malformed.remove(&labels);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt as _};
-use penstock_chassis::{CallContext, Tasks};
+use penstock_chassis::{CallContext, Reloader, Tasks};
 use penstock_proto::{
     adapter::v1::{
         Breaker, Deployment as DeploymentReport, ListRequest, ListResponse, ReloadRequest, ReloadResponse,
@@ -45,6 +45,7 @@ pub(crate) struct Service {
     pub(crate) fleet: Fleet,
     pub(crate) metrics: EngineMetrics,
     pub(crate) tasks: Tasks,
+    pub(crate) reloader: Reloader,
     /// Unix seconds of the start: when the gateway first knew its models.
     pub(crate) created: i64,
 }
@@ -173,7 +174,8 @@ impl Deployments for Service {
     }
 
     async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let changed = self.reloader.reload().await?.changed;
+        Ok(Response::new(ReloadResponse { changed }))
     }
 }
 

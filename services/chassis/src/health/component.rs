@@ -115,6 +115,15 @@ impl Component {
         });
     }
 
+    /// It is no part of the report any more, whoever still holds it.
+    pub fn leave(&self) {
+        self.health.change(|registry| {
+            if registry.components.get(&self.name).is_some_and(|entry| entry.handle == self.handle) {
+                registry.components.remove(&self.name);
+            }
+        });
+    }
+
     /// What it is made of, all of it anew, as this process sees it. Its own state has to say what follows.
     pub fn parts(&self, parts: Vec<ComponentReport>) {
         self.replace(parts, false);
@@ -161,10 +170,6 @@ impl Component {
 
 impl Drop for Component {
     fn drop(&mut self) {
-        self.health.change(|registry| {
-            if registry.components.get(&self.name).is_some_and(|entry| entry.handle == self.handle) {
-                registry.components.remove(&self.name);
-            }
-        });
+        self.leave();
     }
 }

@@ -18,7 +18,7 @@ const TAG_MAX_BYTES: usize = 64;
 const PRICE_MAX: f64 = 1e6;
 
 /// The terms of a deployment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Terms {
     pub(crate) limits: Limits,
     pub(crate) admission: AdmissionConfig,

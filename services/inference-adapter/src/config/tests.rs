@@ -266,7 +266,9 @@ open = '2m'";
 #[test]
 fn generations_are_made_only_where_the_file_wants_them() {
     let (config, mistakes) = read(None, &[]);
-    assert!(mistakes.is_empty() && !config.asks_for_generations());
+    assert!(
+        mistakes.is_empty() && !config.configured().asks_for_generations(config.generation_probe.enabled)
+    );
     let probe = config.generation_probe;
     assert_eq!((probe.interval, probe.timeout), (Duration::from_secs(300), Duration::from_secs(30)));
     assert_eq!(probe.tokens_per_day, 1000);
@@ -282,7 +284,8 @@ fn generations_are_made_only_where_the_file_wants_them() {
     ] {
         let (config, mistakes) = read(Some(&text), &[]);
         assert_eq!(mistakes, Vec::<String>::new(), "{text}");
-        assert_eq!(config.asks_for_generations(), expected, "{text}");
+        let usual = config.generation_probe.enabled;
+        assert_eq!(config.configured().asks_for_generations(usual), expected, "{text}");
     }
     let (_, mistakes) =
         read(Some("[inference_adapter.generation_probe]\ntokens_per_day = 3\nmodel = 'm'"), &[]);
