@@ -188,7 +188,7 @@ impl Bench {
         let caller = Caller {
             context: CallContext::background(Duration::from_secs(60)),
             tenant: "t".into(),
-            trail: Decisions::default().keep(Decision::default(), "r"),
+            trail: Decisions::new(1, Duration::from_secs(60)).keep(Decision::default(), "r"),
         };
         let route = Route { candidates, tokens: 7, ..Route::default() };
         Self { dispatch, adapter, caller, route, chassis }
@@ -238,7 +238,7 @@ impl Bench {
 
     /// The attempts as they are noted.
     fn noted(&self) -> String {
-        let log = self.caller.trail.entry().log.lock().unwrap();
+        let log = self.caller.trail.so_far();
         let noted = log.attempts.iter().map(|attempt| {
             let kind = attempt.kind.as_str_name().trim_start_matches("ATTEMPT_KIND_").to_lowercase();
             format!("{kind}:{}={}", attempt.candidate.id(), attempt.outcome.unwrap_or("?"))
