@@ -16,7 +16,8 @@ use penstock_chassis::{
 pub use self::retrying::Retrying;
 #[cfg(test)]
 pub(crate) use self::routing::Affinity;
-pub use self::routing::{AfterCommit, AutoConfig, Hedge, HoldBack, ModelConfig, Routing, Strategy, Target};
+pub(crate) use self::routing::{AfterCommit, Hedge, HoldBack};
+pub use self::routing::{AutoConfig, ModelConfig, Routing, Strategy, Target};
 use crate::caps::Caps;
 
 /// Where the services are that the router calls, as `http://host:port[,host:port…]`.

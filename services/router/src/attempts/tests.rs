@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
+use penstock_chassis::DoorConfig;
 use penstock_proto::inference::v1::{
     Choice, Delta, EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest, GenerateResponse,
     ListModelsRequest, ListModelsResponse, ModerateRequest, ModerateResponse,
@@ -182,13 +183,14 @@ impl Bench {
         let channel = Channel::local(Routes::new(InferenceServer::new(adapter.clone())), &chassis);
         let retrying =
             Retrying { retries: 2, retry_after_max: Duration::from_secs(2), budget: 0.2, budget_min: 10 };
-        let mut dispatch = Dispatch::new(&channel, 4, retrying, &chassis);
+        let door = Door::new("router", DoorConfig::default(), &chassis);
+        let mut dispatch = Dispatch::new(&channel, 4, retrying, door, &chassis);
         dispatch.chance = || 1.0;
         let candidates = ids.iter().map(|id| candidate(model(id), id)).collect();
         let caller = Caller {
             context: CallContext::background(Duration::from_secs(60)),
             tenant: "t".into(),
-            trail: Decisions::default().keep(Decision::default(), "r"),
+            trail: Decisions::new(1, Duration::from_secs(60)).keep(Decision::default(), "r"),
         };
         let route = Route { candidates, tokens: 7, ..Route::default() };
         Self { dispatch, adapter, caller, route, chassis }
@@ -238,7 +240,7 @@ impl Bench {
 
     /// The attempts as they are noted.
     fn noted(&self) -> String {
-        let log = self.caller.trail.entry().log.lock().unwrap();
+        let log = self.caller.trail.so_far();
         let noted = log.attempts.iter().map(|attempt| {
             let kind = attempt.kind.as_str_name().trim_start_matches("ATTEMPT_KIND_").to_lowercase();
             format!("{kind}:{}={}", attempt.candidate.id(), attempt.outcome.unwrap_or("?"))
