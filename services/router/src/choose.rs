@@ -147,7 +147,12 @@ impl<'a, R: FnMut() -> f64> Chooser<'a, R> {
         if ranked.first().is_some_and(too_long) {
             ranked.extend(self.chain(&model.config.context_fallbacks, most));
         }
-        ranked.extend(self.chain(&model.config.fallbacks, most));
+        for fallback in self.chain(&model.config.fallbacks, most) {
+            // It may be among those with more room.
+            if !ranked.iter().any(|known| std::ptr::eq(known.model, fallback.model)) {
+                ranked.push(fallback);
+            }
+        }
 
         let candidates: Vec<_> = ranked.iter().flat_map(|ranked| ranked.candidates(most)).collect();
         let refusal = if candidates.is_empty() {

@@ -100,7 +100,7 @@ both! {
 both! {
     async fn large_batches_are_split_and_put_together_in_order(topology: Topology) {
         let engine = Engine::playing(Script::vectors(Vectors::Reversed)).await;
-        let mesh = Mesh::over(topology, &engine, "[inference_adapter]\nembedding_batch_max = 100\n").await;
+        let mesh = Mesh::over(topology, &engine, "[router]\nretries = 0\n[inference_adapter]\nembedding_batch_max = 100\n").await;
         let texts: Vec<Value> = (0..250).map(|number| json!(format!("text {number}"))).collect();
         let answer = post(&mesh.client(), &with(ask(), json!({"input": texts, "dimensions": 4}))).await;
         assert_eq!(vectors(&answer), expected(&texts));
@@ -181,7 +181,7 @@ both! {
             (event(json!({"data": [{"index": 1, "embedding": [1]}]})), 502, "engine_bad_answer"),
             (event(json!({"error": {"message": penstock_tests::ENGINE_CANARY}})), 502, "engine_failed"),
             (Script::html(), 502, "engine_bad_answer"),
-            (Script::default().with_head(Head::Close), 502, "engine_cut"),
+            (Script::default().with_head(Head::Close), 502, "engine_reset"),
             (Script::steps([Step::Cut]), 502, "engine_cut"),
             (Script::status(500), 502, "engine_failed"),
             (Script::status(401), 502, "engine_credentials"),

@@ -196,7 +196,7 @@ both! {
     async fn what_fails_before_the_first_content_has_one_meaning(topology: Topology) {
         let too_long = json!({"type": "error", "error": {"type": "invalid_request_error",
             "message": format!("prompt is too long: {ENGINE_CANARY}"), "code": "context_length_exceeded"}});
-        let rig = Rig::start(topology, "").await;
+        let rig = Rig::start(topology, "[router]\nretries = 0\n").await;
         for (kind, engine) in rig.each() {
             let cases = [
                 (Script::status_with(400, &[], &too_long.to_string()), 400, "context_length_exceeded"),

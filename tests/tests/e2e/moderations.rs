@@ -90,7 +90,7 @@ both! {
             (Script::steps([Step::Event("{}".into())]), "engine_bad_answer"),
             (Script::steps([Step::Event(r#"{"results":7}"#.into())]), "engine_bad_answer"),
             (Script::html(), "engine_bad_answer"),
-            (Script::default().with_head(Head::Close), "engine_cut"),
+            (Script::default().with_head(Head::Close), "engine_reset"),
             (Script::steps([Step::Cut]), "engine_cut"),
             (Script::status(500), "engine_failed"),
         ] {

@@ -50,7 +50,7 @@ both! {
     /// Whatever becomes of a request, it leaves one line, and no second one.
     async fn every_request_leaves_one_line_in_the_access_log(topology: Topology) {
         let engine = Engine::start().await;
-        let mut mesh = Mesh::over(topology, &engine, "").await;
+        let mut mesh = Mesh::over(topology, &engine, "[router]\nretries = 0\n").await;
         let as_id = |id: &str| mesh.client().with_header("x-request-id", id);
         as_id("plain").chat(&chat("test-model")).await.text();
         as_id("stream").stream(&chat("test-model")).await.rest().await;
@@ -97,7 +97,7 @@ both! {
 }
 
 /// Logs as a person has them who configured nothing: for people, at the default level.
-const HUMAN: &str = "[telemetry]\nlog = \"info\"\nlog_format = \"human\"\n";
+const HUMAN: &str = "[router]\nretries = 0\n[telemetry]\nlog = \"info\"\nlog_format = \"human\"\n";
 
 /// The lines of everything said that hold `text`, as soon as there is one.
 async fn lines_with(mesh: &Mesh, text: &str) -> Vec<String> {

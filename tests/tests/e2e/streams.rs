@@ -58,7 +58,8 @@ both! {
         let mut events = ask(&mesh).await;
         assert_eq!(events.status, 200);
         events.next_comment().await;
-        engine.open(1);
+        // As often as a single deployment is asked.
+        engine.open(3);
         let (events, done) = parsed(events.rest().await);
         assert!(!done, "{events:?}");
         assert_eq!(events.len(), 1, "{events:?}");

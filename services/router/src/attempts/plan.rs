@@ -153,8 +153,9 @@ impl Plan {
                 Some(others) => self.turn_to(others),
                 None => {}
             },
-            Reason::EngineReset if !stop.reset => {
+            Reason::EngineReset if !stop.reset && self.retried < self.retrying.retries => {
                 stop.reset = true;
+                self.retried += 1;
                 self.once_more = Some(index).filter(|index| *index >= self.from);
             }
             reason if !reason.remedy().fallback => self.over = true,

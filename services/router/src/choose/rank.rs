@@ -33,7 +33,7 @@ pub(super) struct Slot {
 /// The deployments of a model.
 #[derive(Debug)]
 pub(super) struct Ranked<'a> {
-    model: &'a Model,
+    pub(super) model: &'a Model,
     /// Those that may be asked; as many as were wanted in order, then the others.
     pub(super) open: Vec<Slot>,
     pub(super) vetoed: Vec<(&'a Place, Vetoes)>,

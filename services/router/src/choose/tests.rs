@@ -415,6 +415,9 @@ fn a_prompt_goes_where_there_is_room_and_what_may_fit_is_never_refused() {
     case.others = vec![model("large", &[target("l", 1.0, 1)]), model("any", &[target("n", 1.0, 1)])];
     case.at("l").capabilities = context(5000);
     assert_eq!(case.order(), ["l", "n"]);
+    case.model.fallbacks = vec!["large".into(), "any".into()];
+    assert_eq!(case.order(), ["l", "n"], "nobody twice");
+    case.model.fallbacks = vec!["any".into()];
     case.request = Some(chat("x".into(), None));
     let (route, _) = case.choose().unwrap();
     assert_eq!(ids(&route.candidates), ["d0", "d1", "d2", "n"], "only if it must be");

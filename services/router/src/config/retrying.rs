@@ -7,7 +7,7 @@ use penstock_chassis::config::Section;
 /// What bounds further attempts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Retrying {
-    /// How often a request is put to a deployment that it was put to before, and that may well answer now.
+    /// How often a request is put to a deployment again that it was put to before, and that may well answer now.
     pub retries: u32,
     /// The longest time that an engine may ask for before it is asked again; where it asks for more it is not.
     pub retry_after_max: Duration,
