@@ -7,9 +7,10 @@ use penstock_proto::{
     status::v1::{Component, GetRequest, State, status_client::StatusClient},
 };
 use penstock_tests::{
-    Engine, Mesh, Refused, Script, Service, Step, Topology, both,
+    Engine, Mesh, Script, Service, Step, Topology, both,
     bounded::{until, within},
     client::{chat, streamed},
+    engine::Refused,
     grpc::{self, channel, keyed, reason},
     mesh::{ADMIN_KEY, deployment, model},
 };
