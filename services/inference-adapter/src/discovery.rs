@@ -245,11 +245,16 @@ fn sane(models: Vec<String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use penstock_chassis::config::{Document, Environment};
+
     use super::*;
-    use crate::engine::Kind;
+    use crate::{config::Config, engine::Kind};
 
     #[test]
     fn ids_name_the_host_unless_it_is_this_machine() {
+        let mut document = Document::parse(None, Environment::of([("", ""); 0])).unwrap();
+        let mut section = document.section("inference_adapter");
+        let usual = Config::read(&mut section, &mut document).deployments.remove(0).terms;
         for (kind, endpoint, expected) in [
             (Kind::Ollama, "http://127.0.0.1:11434", "ollama:11434/"),
             (Kind::OpenAi, "http://localhost:8000/v1", "openai:8000/"),
@@ -260,7 +265,7 @@ mod tests {
             (Kind::OpenAi, "https://gpu-b", "openai:gpu-b:443/"),
             (Kind::OpenAi, "http://[fd00::1]:8000", "openai:[fd00::1]:8000/"),
         ] {
-            let place = Place::at(kind, endpoint.parse().unwrap());
+            let place = Place::at(kind, endpoint.parse().unwrap(), &usual);
             assert_eq!(prefix(&place), expected, "{endpoint}");
             assert_eq!(prefix(&Place { id: Some("gpu".into()), ..place }), "gpu/");
         }

@@ -11,6 +11,7 @@ use penstock_proto::Reason;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
+    admission::Place,
     deployment::Deployment,
     error::{Error, Fault},
 };
@@ -134,8 +135,22 @@ impl Fleet {
     }
 
     /// Takes the outcome of a request as evidence.
-    pub(crate) fn judge(&self, deployment: &Deployment, outcome: Result<(), Reason>) {
-        if deployment.judge(outcome) {
+    pub(crate) fn judge(&self, deployment: &Deployment, place: &mut Place, outcome: Result<(), Reason>) {
+        if deployment.judge(place, outcome) {
+            self.announce(deployment);
+        }
+    }
+
+    /// Takes the beginning of an answer as evidence.
+    pub(crate) fn heard(&self, deployment: &Deployment, place: &mut Place) {
+        if deployment.heard(place) {
+            self.announce(deployment);
+        }
+    }
+
+    /// Takes note of a breaker whose time is over.
+    pub(crate) fn turned(&self, deployment: &Deployment, now: Instant) {
+        if deployment.turned(now) {
             self.announce(deployment);
         }
     }

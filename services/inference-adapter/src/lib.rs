@@ -4,8 +4,11 @@
 //! engine's text or a caller's credential goes where it does not belong. Deliberately not here: authentication,
 //! limits, cache, retries, fallback, the choice among deployments. All that is the router's.
 
+mod admission;
 mod answer;
+mod breaker;
 mod budget;
+mod bulkhead;
 mod capabilities;
 mod config;
 mod deployment;
@@ -35,6 +38,7 @@ use penstock_chassis::{Chassis, CheckConfig, Live, MESSAGE_MAX_BYTES, Reloader};
 use penstock_proto::{
     adapter::v1::deployments_server::DeploymentsServer, inference::v1::inference_server::InferenceServer,
 };
+use tokio::sync::Notify;
 use tonic::service::Routes;
 
 pub use config::{Config, Configured};
@@ -66,11 +70,12 @@ pub async fn start(
 ) -> Result<Routes, Error> {
     let first = config.configured();
     let metrics = EngineMetrics::register(&chassis.metrics);
+    let opened = Arc::new(Notify::new());
     let foundry = Foundry {
         http: Http::new(config.limits, first.needs_tls(), metrics.clone())?,
+        opened: Arc::clone(&opened),
         chassis: chassis.clone(),
         metrics: metrics.clone(),
-        max_in_flight: config.max_streams_per_deployment,
         usual: CheckConfig {
             interval: config.discovery_interval,
             timeout: config.probe_timeout,
@@ -87,6 +92,7 @@ pub async fn start(
         foundry,
         fleet: fleet.clone(),
     };
+    watch::breakers(&fleet, opened, &chassis.tasks);
     let generations = Generations::new(config.generation_probe, fleet.clone(), metrics.clone());
     Roster::start(first, live, discovery, generations, &chassis.tasks).await?;
     let service = Service { fleet, metrics, tasks: chassis.tasks.clone(), reloader, created: unix_now() };

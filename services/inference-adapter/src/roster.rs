@@ -19,7 +19,6 @@ use crate::{
     fleet::Replaced,
     foundry::Foundry,
     generation::Generations,
-    upstream::Http,
     watch::{self, CHECKS_AT_ONCE},
 };
 
@@ -91,12 +90,8 @@ impl Roster {
 
     /// Puts these deployments in the place of the others.
     async fn take(&mut self, next: Configured, at_most: Duration) -> Result<(), Error> {
-        if next.needs_tls() && !self.discovery.foundry.http.has_tls() {
-            self.discovery.foundry.http = Http::new(
-                self.discovery.foundry.http.limits(),
-                true,
-                self.discovery.foundry.metrics.clone(),
-            )?;
+        if next.needs_tls() {
+            self.discovery.foundry.http = self.discovery.foundry.http.with_tls()?;
         }
         let Discovery { foundry, fleet, .. } = &self.discovery;
         if next.asks_for_generations(foundry.generation_probe)

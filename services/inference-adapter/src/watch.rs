@@ -8,7 +8,7 @@ use std::{
 
 use penstock_chassis::Tasks;
 use tokio::{
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::DropGuard;
@@ -32,6 +32,26 @@ pub(crate) fn start(
         ended.run_until_cancelled(looking).await;
     });
     end
+}
+
+/// Tells of breakers whose time is over: they are half-open then, though nobody asks for them.
+pub(crate) fn breakers(fleet: &Fleet, opened: Arc<Notify>, tasks: &Tasks) {
+    let (fleet, stopping) = (fleet.clone(), tasks.stopping());
+    let watching = async move {
+        loop {
+            let (table, now) = (fleet.table(), Instant::now());
+            table.all().iter().for_each(|one| fleet.turned(one, now));
+            let next = table.all().iter().filter_map(|one| one.admission.shown().open_until).min();
+            let woken = opened.notified();
+            match next {
+                Some(next) => drop(timeout_at(next, woken).await),
+                None => woken.await,
+            }
+        }
+    };
+    tasks.spawn("circuit breakers", async move {
+        stopping.run_until_cancelled(watching).await;
+    });
 }
 
 /// Checks the deployment whenever a check is due, and no request has shown the same.

@@ -9,12 +9,12 @@ use penstock_proto::{
     limits, metadata,
     ratelimit::v1::LimitState,
 };
-use tonic::{Response, Status, Streaming, metadata::MetadataMap};
+use tonic::{Response, Status, metadata::MetadataMap};
 
 use crate::{
     accounting::{BYPASS, HIT, MISS, Record},
     answer::Answer,
-    attempts::{Begun, Caller, Dispatch},
+    attempts::{Begun, Caller, Dispatch, Rest},
     cache_policy::Plan,
     decision::Route,
     merge::replay,
@@ -120,7 +120,7 @@ impl Admitted {
     fn answer(
         self,
         held_back: Vec<GenerateResponse>,
-        rest: Option<Streaming<GenerateResponse>>,
+        rest: Option<Rest>,
         cached: bool,
         model: &str,
         fallbacks: usize,

@@ -12,10 +12,11 @@ use penstock_proto::{
     inference::v1::{GenerateChunk, GenerateResponse},
 };
 use tokio_stream::Stream;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use crate::{
     accounting::Record,
+    attempts::Rest,
     merge::{Merge, Merged},
     stored::{Keep, Storing},
 };
@@ -29,7 +30,7 @@ const STORED_MAX_BYTES: usize = 32 << 20;
 #[derive(Debug)]
 pub(crate) struct Answer {
     held_back: VecDeque<GenerateResponse>,
-    rest: Option<Streaming<GenerateResponse>>,
+    rest: Option<Rest>,
     /// The caller did not ask for usage, which we always ask for.
     hide_usage: bool,
     /// Choices that began, and that ended: a bit each.
@@ -50,7 +51,7 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn new(
         held_back: Vec<GenerateResponse>,
-        rest: Option<Streaming<GenerateResponse>>,
+        rest: Option<Rest>,
         hide_usage: bool,
         cached: bool,
         keep: Option<Box<Keep>>,

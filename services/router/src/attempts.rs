@@ -1,22 +1,37 @@
-//! Asks one deployment after the other until one gives its first content: the commit point. Before it a
-//! failure that the reason table lets fall back is invisible; after it the answer is that deployment's.
+//! Asks deployments until one gives its first content: the commit point. Before it a failure that the reason table
+//! lets fall back is invisible; after it the answer is that deployment's. Who is asked, how often and when is
+//! decided by `plan`, within the retry budget; a deployment that is slow to begin gets a second one beside it.
 
-use penstock_chassis::{CallContext, Channel};
+mod measures;
+mod plan;
+mod stream;
+mod verdict;
+mod way;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use penstock_chassis::{CallContext, Channel, Chassis, MESSAGE_MAX_BYTES};
 use penstock_proto::{
     Error, Reason,
-    inference::v1::{Choice, GenerateRequest, GenerateResponse, inference_client::InferenceClient},
+    inference::v1::inference_client::InferenceClient,
     metadata::{DEPLOYMENT, QUEUE, TENANT, TOKENS},
     router::v1::AttemptKind,
 };
-use tonic::{Request, Status, Streaming};
+use tokio::time::Instant;
+use tonic::{Request, Status, metadata::MetadataValue};
 
+pub(crate) use self::stream::{Rest, Stream};
+use self::{measures::Measures, verdict::is_unasked, way::Way};
 use crate::{
+    budget::{Budget, Withdrawal},
+    config::{HoldBack, Retrying},
     decision::{Candidate, Route},
-    decisions::Trail,
+    decisions::{Noted, Trail},
+    service::RETRY_AFTER,
 };
-
-/// Most messages held back before the first content: roles and empty deltas, a handful in practice.
-const HELD_BACK_MAX: usize = 64;
 
 /// What every attempt of a request needs to know of it.
 #[derive(Clone, Debug)]
@@ -50,6 +65,24 @@ pub(crate) trait Ask: Clone + Default + Send {
         adapter: InferenceClient<Channel>,
         asking: &Asking<'_>,
     ) -> impl Future<Output = Result<Self::Answer, Status>> + Send;
+
+    /// Whether more of the answer than its first content may be held back.
+    fn holds_back(&self) -> bool {
+        false
+    }
+
+    /// The same answer with so much more of it held back.
+    fn hold_back(
+        answer: Self::Answer,
+        _: HoldBack,
+    ) -> impl Future<Output = Result<Self::Answer, Status>> + Send {
+        std::future::ready(Ok(answer))
+    }
+
+    /// Whether the answer is nothing but the refusal of a content filter.
+    fn is_filtered(_: &Self::Answer) -> bool {
+        false
+    }
 }
 
 /// An answer at its commit point.
@@ -59,104 +92,148 @@ pub(crate) struct Begun<A> {
     pub(crate) candidate: Candidate,
     /// The answer.
     pub(crate) answer: A,
-    /// How many failed before it.
+    /// How many deployments failed before it.
     pub(crate) failures: usize,
-    /// Where else the request may go, if the answer breaks.
+    /// Where else the request may go, if the answer breaks: those who were not asked.
     pub(crate) left: Route,
 }
 
-/// A streamed answer at its commit point: what came up to the first content, and what is still to come.
-pub(crate) type Stream = (Vec<GenerateResponse>, Streaming<GenerateResponse>);
-
 /// Puts requests to deployments. One per router, cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Dispatch {
-    pub(crate) adapter: InferenceClient<Channel>,
+    adapter: InferenceClient<Channel>,
     /// Most deployments asked for one request.
-    pub(crate) attempts: usize,
+    most: usize,
+    retrying: Retrying,
+    budget: Arc<Mutex<Budget>>,
+    measures: Measures,
+    /// Numbers from 0 to 1.
+    chance: fn() -> f64,
 }
 
 impl Dispatch {
-    /// Asks the candidates of a route in turn.
+    pub(crate) fn new(adapter: &Channel, most: usize, retrying: Retrying, chassis: &Chassis) -> Self {
+        let measures = Measures::default();
+        chassis.metrics.register(|registry| measures.register(registry));
+        let budget = Budget::new(retrying.budget, retrying.budget_min, Instant::now());
+        Self {
+            adapter: InferenceClient::new(adapter.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES),
+            most,
+            retrying,
+            budget: Arc::new(Mutex::new(budget)),
+            measures,
+            chance: fastrand::f64,
+        }
+    }
+
+    /// Asks the candidates of a route until one answers.
     ///
     /// # Errors
-    /// That of the last candidate asked, and how many failed.
+    /// The most telling of all that were heard, and how many deployments failed.
     pub(crate) async fn begin<R: Ask>(
         &self,
         caller: &Caller,
-        mut request: R,
-        mut route: Route,
+        request: R,
+        route: Route,
     ) -> Result<Begun<R::Answer>, (Error, usize)> {
-        let mut failures = 0;
-        let mut last = Error::new(Reason::ModelUnavailable, "no deployment of the model is available");
-        let mut candidates = std::mem::take(&mut route.candidates);
-        leave_out(&mut candidates, self.attempts);
-        let most = candidates.len();
-        for (index, candidate) in candidates.into_iter().enumerate() {
-            if caller.context.remaining().is_some_and(|left| left.is_zero()) {
-                last = Error::new(Reason::DeadlineExceeded, "the deadline passed");
-                break;
-            }
-            // The last attempt takes the request: most requests have but one, and a prompt may be large.
-            let message = if index + 1 == most { std::mem::take(&mut request) } else { request.clone() };
-            let noted = caller.trail.begin(&candidate, AttemptKind::First);
-            let asking = Asking { caller, candidate: &candidate, tokens: route.tokens, may_queue: true };
-            match message.ask(self.adapter.clone(), &asking).await {
-                Ok(answer) => {
-                    noted.end("OK");
-                    return Ok(Begun { candidate, answer, failures, left: route });
-                }
-                Err(status) => {
-                    last = Error::from(&status);
-                    noted.end(last.reason.as_str());
-                    let deployment = candidate.id();
-                    tracing::info!(deployment, reason = last.reason.as_str(), "a deployment gave no answer");
-                    failures += 1;
-                    if !last.reason.remedy().fallback {
-                        break;
-                    }
-                }
-            }
-        }
-        Err((last, failures))
+        self.budget().deposit(Instant::now());
+        Way::new(self, caller, request, route).go().await
     }
-}
 
-/// Keeps `most` candidates in their order; where some have to go, those that are known not to work go first, so
-/// that they do not take the place of a fallback that works.
-fn leave_out(candidates: &mut Vec<Candidate>, most: usize) {
-    let mut spare = candidates.len().saturating_sub(most);
-    let mut index = candidates.len();
-    while spare > 0 && index > 0 {
-        index -= 1;
-        if candidates.get(index).is_some_and(|candidate| candidate.deployment.is_down()) {
-            candidates.remove(index);
-            spare -= 1;
-        }
-    }
-    candidates.truncate(most);
-}
-
-impl Ask for GenerateRequest {
-    type Answer = Stream;
-
-    async fn ask(
-        mut self,
-        mut adapter: InferenceClient<Channel>,
+    /// Asks one deployment more than it took to begin the answer; noted, and paid for by the retry budget.
+    ///
+    /// # Errors
+    /// What the deployment said; MODEL_UNAVAILABLE without asking it, if the budget is used up.
+    pub(crate) async fn one<R: Ask>(
+        &self,
         asking: &Asking<'_>,
-    ) -> Result<Stream, Status> {
-        self.model = asking.candidate.model.to_string();
-        let mut answer = adapter.generate(asking.addressed(self)?).await?.into_inner();
-        let mut held_back = Vec::new();
-        while held_back.len() < HELD_BACK_MAX {
-            let Some(message) = answer.message().await? else { break };
-            let commits = message.chunks.iter().flat_map(|chunk| &chunk.choices).any(has_content);
-            held_back.push(message);
-            if commits {
-                break;
+        request: R,
+        kind: AttemptKind,
+    ) -> Result<R::Answer, Error> {
+        let Some(paid) = self.withdraw() else {
+            let message = "too much of the traffic is asked again already";
+            return Err(Error::new(Reason::ModelUnavailable, message).with_retry_after(RETRY_AFTER));
+        };
+        let attempt = Attempt::begin(asking.caller, asking.candidate, kind, Some(paid));
+        match request.ask(self.adapter.clone(), asking).await {
+            Ok(answer) => {
+                attempt.has_content();
+                attempt.won();
+                Ok(answer)
             }
+            Err(status) => Err(attempt.failed(self, &status)),
         }
-        Ok((held_back, answer))
+    }
+
+    /// Takes an attempt beyond the first out of the budget. `None`: it must not be made.
+    fn withdraw(&self) -> Option<Withdrawal> {
+        let withdrawal = self.budget().withdraw(Instant::now());
+        if withdrawal.is_none() {
+            self.measures.exhausted.inc();
+        }
+        withdrawal
+    }
+
+    fn budget(&self) -> MutexGuard<'_, Budget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Dispatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatch").field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
+/// A deployment that is being asked.
+#[derive(Debug)]
+struct Attempt {
+    candidate: Candidate,
+    noted: Noted,
+    began: Instant,
+    /// `None`: it is the first that reaches an engine.
+    paid: Option<Withdrawal>,
+}
+
+impl Attempt {
+    fn begin(caller: &Caller, candidate: &Candidate, kind: AttemptKind, paid: Option<Withdrawal>) -> Self {
+        let noted = caller.trail.begin(candidate, kind);
+        Self { candidate: candidate.clone(), noted, began: Instant::now(), paid }
+    }
+
+    /// It has its first content.
+    fn has_content(&self) {
+        self.candidate.deployment.load.first_content(self.began.elapsed());
+    }
+
+    /// The answer is its.
+    fn won(self) {
+        self.noted.end("OK");
+    }
+
+    /// Another one had its first content before.
+    fn lost(self) {
+        // It would have taken at least so long.
+        self.has_content();
+        self.noted.end("LOST");
+    }
+
+    /// It gave no answer.
+    fn failed(mut self, dispatch: &Dispatch, status: &Status) -> Error {
+        let error = Error::from(status);
+        match error.reason {
+            Reason::EngineTimeout | Reason::DeadlineExceeded => self.has_content(),
+            reason if is_unasked(reason) => {
+                if let Some(paid) = self.paid.take() {
+                    dispatch.budget().give_back(paid);
+                }
+            }
+            _ => {}
+        }
+        let deployment = self.candidate.id();
+        tracing::info!(deployment, reason = error.reason.as_str(), "a deployment gave no answer");
+        self.noted.end(error.reason.as_str());
+        error
     }
 }
 
@@ -175,71 +252,11 @@ impl Asking<'_> {
             metadata.insert(TENANT, tenant);
         }
         if !self.may_queue {
-            metadata.insert(QUEUE, tonic::metadata::MetadataValue::from_static("no"));
+            metadata.insert(QUEUE, MetadataValue::from_static("no"));
         }
         Ok(request)
     }
 }
 
-/// Whether a caller has something of the answer in hand once it has this.
-fn has_content(choice: &Choice) -> bool {
-    let filled = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    choice.finish_reason.is_some()
-        || choice.delta.as_ref().is_some_and(|delta| {
-            filled(&delta.content)
-                || filled(&delta.refusal)
-                || filled(&delta.reasoning)
-                || !delta.tool_calls.is_empty()
-                || delta.function_call.is_some()
-                || !delta.extensions.is_empty()
-        })
-}
-
 #[cfg(test)]
-mod tests {
-    use penstock_proto::{
-        inference::v1::{Delta, FunctionCall, ToolCall},
-        status::v1::State,
-    };
-
-    use super::*;
-    use crate::registry::Deployment;
-
-    #[test]
-    fn those_that_are_down_do_not_take_the_place_of_a_fallback() {
-        let candidate = |id: &str, down| {
-            let state = if down { State::Down } else { State::Up };
-            let deployment = Deployment { id: id.into(), state, ..Deployment::default() };
-            Candidate { model: "m".into(), deployment: deployment.into() }
-        };
-        let left = |most| {
-            let all = [("up", false), ("down", true), ("lost", true), ("fallback", false), ("gone", true)];
-            let mut candidates: Vec<_> = all.map(|(id, down)| candidate(id, down)).into();
-            leave_out(&mut candidates, most);
-            candidates.into_iter().map(|candidate| candidate.id().to_owned()).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(left(9), "up down lost fallback gone");
-        assert_eq!(left(4), "up down lost fallback");
-        assert_eq!(left(3), "up down fallback");
-        assert_eq!(left(2), "up fallback");
-        assert_eq!(left(1), "up");
-    }
-
-    #[test]
-    fn roles_and_empty_deltas_do_not_commit_content_does() {
-        let choice = |delta| Choice { delta: Some(delta), ..Choice::default() };
-        let role = Delta { role: Some("assistant".into()), content: Some(String::new()), ..Delta::default() };
-        assert!(!has_content(&choice(role)));
-        assert!(!has_content(&Choice::default()));
-        for delta in [
-            Delta { content: Some("x".into()), ..Delta::default() },
-            Delta { reasoning: Some("x".into()), ..Delta::default() },
-            Delta { refusal: Some("x".into()), ..Delta::default() },
-            Delta { tool_calls: vec![ToolCall::default()], ..Delta::default() },
-            Delta { function_call: Some(FunctionCall::default()), ..Delta::default() },
-        ] {
-            assert!(has_content(&choice(delta)));
-        }
-        assert!(has_content(&Choice { finish_reason: Some("stop".into()), ..Choice::default() }));
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ mod accounting;
 mod admitted;
 mod answer;
 mod attempts;
+mod budget;
 mod cache_policy;
 mod caps;
 mod choose;
@@ -14,18 +15,21 @@ mod config;
 mod decision;
 mod decisions;
 mod deployments;
+mod hash;
 mod load;
 mod merge;
 mod model_health;
 mod needs;
 mod principals;
+mod prompt;
 mod registry;
 mod service;
+mod steering;
 mod stored;
 mod whole;
 
 pub use caps::Caps;
-pub use config::{CacheMode, Config, Endpoints, LimiterFailure, Routing};
+pub use config::{CacheMode, Config, Endpoints, LimiterFailure, Retrying, Routing};
 
 use std::{sync::Arc, time::Duration};
 

@@ -49,6 +49,7 @@ impl Ask for EmbedRequest {
         asking: &Asking<'_>,
     ) -> Result<EmbedResponse, Status> {
         self.model = asking.candidate.model.to_string();
+        let _busy = asking.candidate.deployment.load.enter();
         Ok(adapter.embed(asking.addressed(self)?).await?.into_inner())
     }
 }
@@ -82,6 +83,7 @@ impl Ask for ModerateRequest {
         asking: &Asking<'_>,
     ) -> Result<ModerateResponse, Status> {
         self.model = Some(asking.candidate.model.to_string());
+        let _busy = asking.candidate.deployment.load.enter();
         Ok(adapter.moderate(asking.addressed(self)?).await?.into_inner())
     }
 }

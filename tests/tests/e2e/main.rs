@@ -13,6 +13,7 @@
 mod alerts;
 mod auth;
 mod bad_input;
+mod breaker;
 mod cache;
 mod cancel;
 mod capabilities;

@@ -118,6 +118,11 @@ impl Document {
         self.root.table(name)
     }
 
+    /// Takes out the table of that name, if it is there.
+    pub fn optional_section(&mut self, name: &str) -> Option<Section> {
+        self.root.optional_table(name)
+    }
+
     /// Takes out the array of tables of that name; empty if there is none.
     pub fn sections(&mut self, name: &str) -> Vec<Section> {
         self.root.tables(name)

@@ -78,12 +78,19 @@ impl Component {
 
     /// It is in this state. UNSPECIFIED says nothing.
     pub fn set(&self, state: State, detail: String, latency: Option<Duration>) {
-        self.set_at(state, detail, latency, SystemTime::now());
+        self.note(state, detail, latency, SystemTime::now(), state != State::Down);
     }
 
-    /// As `set`, of a state that was confirmed at this time.
-    pub fn set_at(&self, state: State, detail: String, latency: Option<Duration>, at: SystemTime) {
-        self.note(state, detail, latency, at, state != State::Down);
+    /// As `set`, of a state that was confirmed at this time. `works`: by something that worked.
+    pub fn set_at(
+        &self,
+        state: State,
+        detail: String,
+        latency: Option<Duration>,
+        at: SystemTime,
+        works: bool,
+    ) {
+        self.note(state, detail, latency, at, works);
     }
 
     /// As `set`, by a check. `works`: it has just worked, whatever its state is until the next checks agree.
