@@ -18,24 +18,29 @@ pub(crate) fn over(upper: &Capabilities, lower: &Capabilities) -> Capabilities {
         logprobs, multiple_choices, reasoning, context_tokens)
 }
 
-/// What no engine of the kind can do, whatever its model.
+/// What every engine of the kind can do, or none, whatever its model.
 pub(crate) fn implied(kind: Kind) -> Capabilities {
-    let no = Some(false);
+    let (yes, no) = (Some(true), Some(false));
     match kind {
         Kind::Anthropic => Capabilities {
-            chat: Some(true),
+            chat: yes,
             completions: no,
             embeddings: no,
             moderations: no,
             audio: no,
             logprobs: no,
             multiple_choices: no,
+            prefill: yes,
             ..Capabilities::default()
         },
-        Kind::Ollama => Capabilities { moderations: no, multiple_choices: no, ..Capabilities::default() },
+        Kind::Ollama => {
+            Capabilities { moderations: no, multiple_choices: no, prefill: yes, ..Capabilities::default() }
+        }
         // llama-server gave one choice for years; a newer one is declared: `multiple_choices = true`.
-        Kind::LlamaCpp => Capabilities { moderations: no, multiple_choices: no, ..Capabilities::default() },
-        Kind::Vllm => Capabilities { moderations: no, ..Capabilities::default() },
+        Kind::LlamaCpp => {
+            Capabilities { moderations: no, multiple_choices: no, prefill: yes, ..Capabilities::default() }
+        }
+        Kind::Vllm => Capabilities { moderations: no, prefill: yes, ..Capabilities::default() },
         Kind::OpenAi | Kind::Penstock | Kind::Simulated => Capabilities::default(),
     }
 }
@@ -77,5 +82,9 @@ mod tests {
         assert_eq!((both.tools, both.vision, both.logprobs), (Some(false), Some(true), Some(false)));
         assert_eq!((both.json_schema, both.context_tokens), (None, None));
         assert_eq!(implied(Kind::OpenAi), Capabilities::default());
+        // Whoever goes on from what another one said must be known to do so.
+        for kind in [Kind::Vllm, Kind::LlamaCpp, Kind::Ollama, Kind::Anthropic] {
+            assert_eq!(implied(kind).prefill, Some(true), "{kind:?}");
+        }
     }
 }

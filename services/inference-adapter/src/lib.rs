@@ -92,9 +92,9 @@ pub async fn start(
         foundry,
         fleet: fleet.clone(),
     };
-    watch::breakers(&fleet, opened, &chassis.tasks);
     let generations = Generations::new(config.generation_probe, fleet.clone(), metrics.clone());
     Roster::start(first, live, discovery, generations, &chassis.tasks).await?;
+    watch::breakers(&fleet, opened, &chassis.tasks);
     let service = Service { fleet, metrics, tasks: chassis.tasks.clone(), reloader, created: unix_now() };
     let inference = InferenceServer::new(service.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES);
     Ok(Routes::new(inference).add_service(DeploymentsServer::new(service)))

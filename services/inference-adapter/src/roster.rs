@@ -19,6 +19,7 @@ use crate::{
     fleet::Replaced,
     foundry::Foundry,
     generation::Generations,
+    upstream::Http,
     watch::{self, CHECKS_AT_ONCE},
 };
 
@@ -90,8 +91,12 @@ impl Roster {
 
     /// Puts these deployments in the place of the others.
     async fn take(&mut self, next: Configured, at_most: Duration) -> Result<(), Error> {
-        if next.needs_tls() {
-            self.discovery.foundry.http = self.discovery.foundry.http.with_tls()?;
+        if next.needs_tls() && !self.discovery.foundry.http.has_tls() {
+            self.discovery.foundry.http = Http::new(
+                self.discovery.foundry.http.limits(),
+                true,
+                self.discovery.foundry.metrics.clone(),
+            )?;
         }
         let Discovery { foundry, fleet, .. } = &self.discovery;
         if next.asks_for_generations(foundry.generation_probe)

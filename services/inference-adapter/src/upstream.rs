@@ -62,7 +62,7 @@ const POOL_MAX_IDLE: usize = 256;
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Times and sizes that bound every call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Limits {
     /// Until the connection stands.
     pub(crate) connect_timeout: Duration,
@@ -86,30 +86,32 @@ pub(crate) struct Limits {
 #[derive(Clone, Debug)]
 pub(crate) struct Http {
     client: Client,
+    has_tls: bool,
     limits: Limits,
     metrics: EngineMetrics,
     /// One for each time that a connection may take, which is a matter of the client.
     clients: Arc<Mutex<HashMap<Duration, Client>>>,
-    needs_tls: bool,
 }
 
 impl Http {
-    /// `needs_tls`: some engine is reached over TLS. Only then are the system's certificates read: a container
+    /// `has_tls`: some engine is reached over TLS. Only then are the system's certificates read: a container
     /// for local engines may have none, and they take time at the start.
-    pub(crate) fn new(limits: Limits, needs_tls: bool, metrics: EngineMetrics) -> Result<Self, Error> {
+    pub(crate) fn new(limits: Limits, has_tls: bool, metrics: EngineMetrics) -> Result<Self, Error> {
         // Fails only if another part of the process chose a provider already: as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = client(needs_tls, limits.connect_timeout)?;
+        let client = client(has_tls, limits.connect_timeout)?;
         let clients = HashMap::from([(limits.connect_timeout, client.clone())]);
-        Ok(Self { client, limits, metrics, clients: Arc::new(Mutex::new(clients)), needs_tls })
+        Ok(Self { client, limits, metrics, clients: Arc::new(Mutex::new(clients)), has_tls })
     }
 
-    /// The same with TLS.
-    ///
-    /// # Errors
-    /// The client cannot be built, such as without any certificate.
-    pub(crate) fn with_tls(&self) -> Result<Self, Error> {
-        if self.needs_tls { Ok(self.clone()) } else { Self::new(self.limits, true, self.metrics.clone()) }
+    /// Whether engines can be reached over TLS.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.has_tls
+    }
+
+    /// What bounds every call.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// The same for a deployment with limits of its own.
@@ -117,7 +119,7 @@ impl Http {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let own = clients.entry(limits.connect_timeout).or_insert_with(|| {
             // What could be built once can be built again.
-            client(self.needs_tls, limits.connect_timeout).unwrap_or_else(|_| self.client.clone())
+            client(self.has_tls, limits.connect_timeout).unwrap_or_else(|_| self.client.clone())
         });
         Self { client: own.clone(), limits, ..self.clone() }
     }

@@ -18,6 +18,7 @@ use crate::{
     cache_policy::Plan,
     decision::Route,
     merge::replay,
+    resume::Resume,
     service::RETRY_AFTER,
     stored::Keep,
     whole::Whole,
@@ -63,8 +64,9 @@ impl Admitted {
         if self.plan.only_if_cached {
             return Err(self.refuse(Error::new(Reason::NotCached, "the answer is not in the cache"), 0));
         }
+        let kept = Resume::is_possible(&request, &route, dispatch).then(|| request.clone());
         match dispatch.begin(&self.caller, request, route).await {
-            Ok(Begun { candidate, answer: (held_back, rest), failures, .. }) => {
+            Ok(Begun { candidate, answer: (held_back, rest), failures, left }) => {
                 if let Some(account) = self.record.account() {
                     account.deployment = candidate.id().to_owned();
                     account.fallbacks = failures;
@@ -72,7 +74,11 @@ impl Admitted {
                 // What a fallback said is not the answer of the model that was asked for.
                 let cached = self.plan.store && candidate.model == self.model;
                 let cache = if self.plan.look_up { MISS } else { BYPASS };
-                Ok(self.answer(held_back, Some(rest), cached, &candidate.model, failures, cache))
+                let resume = kept.and_then(|request| {
+                    Resume::new(dispatch, &self.caller, request, (&candidate, left, failures + 1))
+                });
+                let response = self.answer(held_back, Some(rest), cached, &candidate.model, failures, cache);
+                Ok(response.map(|answer| answer.resumable(resume)))
             }
             Err((error, failures)) => Err(self.refuse(error, failures)),
         }

@@ -18,6 +18,7 @@ use crate::{
     accounting::Record,
     attempts::Rest,
     merge::{Merge, Merged},
+    resume::{Resume, Resuming},
     stored::{Keep, Storing},
 };
 
@@ -44,6 +45,10 @@ pub(crate) struct Answer {
     keep: Option<Box<Keep>>,
     /// Its end is held back until it is stored.
     storing: Option<Storing>,
+    /// What it takes to go on if it breaks.
+    resume: Option<Box<Resume>>,
+    /// It broke, and somebody is looked for who goes on.
+    resuming: Option<Resuming>,
     over: bool,
     record: Record,
 }
@@ -68,9 +73,16 @@ impl Answer {
             cached,
             keep,
             storing: None,
+            resume: None,
+            resuming: None,
             over: false,
             record,
         }
+    }
+
+    /// The same, to be gone on with if it breaks.
+    pub(crate) fn resumable(self, resume: Option<Box<Resume>>) -> Self {
+        Self { resume, ..self }
     }
 
     /// Measures a message and takes out what the caller did not ask for. False: nothing of it is left.
@@ -123,11 +135,14 @@ impl Answer {
 
     /// The engine's stream ended well; the answer is whole only if every choice did.
     fn end(&mut self) -> Option<Result<GenerateResponse, Status>> {
-        self.rest = None;
         if self.began == 0 || self.began != self.ended {
-            return Some(Err(
-                self.fail(Error::new(Reason::EngineCut, "the engine's answer ended before it was whole"))
-            ));
+            return self
+                .break_off(Error::new(Reason::EngineCut, "the engine's answer ended before it was whole"));
+        }
+        self.rest = None;
+        if let Some(resume) = self.resume.take() {
+            resume.end();
+            self.cached &= !resume.is_continued();
         }
         let merged = self.merge.take().and_then(Merge::finish);
         let fits = |merged: &Merged| merged.lossy.is_empty() && merged.bytes <= CACHED_MAX_BYTES;
@@ -149,8 +164,36 @@ impl Answer {
         None
     }
 
-    fn fail(&mut self, error: Error) -> Status {
+    /// The answer broke: somebody else goes on with it, if anybody can.
+    fn break_off(&mut self, error: Error) -> Option<Result<GenerateResponse, Status>> {
+        // The engine need not go on with what nobody hears.
         self.rest = None;
+        match self.resume.take().map_or(Err(error.clone()), |resume| resume.go_on(error)) {
+            Ok(resuming) => {
+                self.resuming = Some(resuming);
+                None
+            }
+            Err(error) => Some(Err(self.fail(error))),
+        }
+    }
+
+    /// Whether the answer goes on, once that is known.
+    fn poll_resuming(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        let Some(resuming) = &mut self.resuming else { return Poll::Ready(Ok(())) };
+        let found = ready!(Pin::new(resuming).poll(cx));
+        self.resuming = None;
+        Poll::Ready(match found {
+            Ok((resume, (held_back, rest))) => {
+                (self.held_back, self.rest, self.resume) = (held_back.into(), Some(rest), Some(resume));
+                Ok(())
+            }
+            Err(error) => Err(self.fail(error)),
+        })
+    }
+
+    fn fail(&mut self, error: Error) -> Status {
+        (self.rest, self.resume) = (None, None);
+        self.held_back.clear();
         self.over = true;
         if let Some(account) = self.record.account() {
             account.outcome = Some(Err(error.reason));
@@ -174,6 +217,9 @@ impl Stream for Answer {
                 this.over = true;
                 continue;
             }
+            if let Err(status) = ready!(this.poll_resuming(cx)) {
+                return Poll::Ready(Some(Err(status)));
+            }
             let next = match (this.held_back.pop_front(), &mut this.rest) {
                 (Some(message), _) => Some(Ok(message)),
                 (None, Some(rest)) => ready!(Pin::new(rest).poll_next(cx)),
@@ -181,6 +227,11 @@ impl Stream for Answer {
             };
             match next {
                 Some(Ok(mut message)) => {
+                    if let Some(resume) = &mut this.resume
+                        && let Err(diverged) = resume.take(&mut message)
+                    {
+                        return Poll::Ready(Some(Err(this.fail(diverged))));
+                    }
                     if this.pass(&mut message) {
                         if let Some(account) = this.record.account() {
                             account.first_content();
@@ -188,7 +239,11 @@ impl Stream for Answer {
                         return Poll::Ready(Some(Ok(message)));
                     }
                 }
-                Some(Err(status)) => return Poll::Ready(Some(Err(this.fail(Error::from(&status))))),
+                Some(Err(status)) => {
+                    if let Some(failed) = this.break_off(Error::from(&status)) {
+                        return Poll::Ready(Some(failed));
+                    }
+                }
                 None => {
                     if let Some(failed) = this.end() {
                         return Poll::Ready(Some(failed));

@@ -30,6 +30,7 @@ use crate::{
     config::{HoldBack, Retrying},
     decision::{Candidate, Route},
     decisions::{Noted, Trail},
+    resume::Resumed,
     service::RETRY_AFTER,
 };
 
@@ -103,10 +104,12 @@ pub(crate) struct Begun<A> {
 pub(crate) struct Dispatch {
     adapter: InferenceClient<Channel>,
     /// Most deployments asked for one request.
-    most: usize,
+    pub(crate) most: usize,
     retrying: Retrying,
     budget: Arc<Mutex<Budget>>,
     measures: Measures,
+    /// Counts answers that broke and were gone on with.
+    pub(crate) resumed: Resumed,
     /// Numbers from 0 to 1.
     chance: fn() -> f64,
 }
@@ -122,6 +125,7 @@ impl Dispatch {
             retrying,
             budget: Arc::new(Mutex::new(budget)),
             measures,
+            resumed: Resumed::start(chassis),
             chance: fastrand::f64,
         }
     }

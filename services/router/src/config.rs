@@ -13,7 +13,7 @@ use penstock_chassis::config::{Document, Section};
 pub use self::retrying::Retrying;
 #[cfg(test)]
 pub(crate) use self::routing::Affinity;
-pub use self::routing::{AutoConfig, Hedge, HoldBack, ModelConfig, Routing, Strategy, Target};
+pub use self::routing::{AfterCommit, AutoConfig, Hedge, HoldBack, ModelConfig, Routing, Strategy, Target};
 use crate::caps::Caps;
 
 /// Where the services are that the router calls, as `http://host:port[,host:port…]`.

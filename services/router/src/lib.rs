@@ -7,6 +7,8 @@ mod accounting;
 mod admitted;
 mod answer;
 mod attempts;
+#[doc(hidden)]
+pub mod bench;
 mod budget;
 mod cache_policy;
 mod caps;
@@ -23,13 +25,19 @@ mod needs;
 mod principals;
 mod prompt;
 mod registry;
+mod resume;
+mod said;
 mod service;
+mod splice;
 mod steering;
 mod stored;
 mod whole;
 
 pub use caps::Caps;
-pub use config::{CacheMode, Config, Endpoints, LimiterFailure, Retrying, Routing};
+pub use config::{
+    AutoConfig, CacheMode, Config, Endpoints, LimiterFailure, ModelConfig, Retrying, Routing, Strategy,
+    Target,
+};
 
 use std::{sync::Arc, time::Duration};
 

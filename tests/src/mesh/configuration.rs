@@ -55,12 +55,13 @@ pub(super) fn with_addresses(
     merged
 }
 
-/// Configuration of one model `test-model` (alias `test-alias`) on `engine`.
+/// Configuration of one model `test-model` (alias `test-alias`) on `engine`. What breaks is told at once: what the
+/// engine does is what the caller hears.
 pub fn one_model(engine: &Engine) -> String {
     format!(
         "{}{}",
         deployment("main", &engine.v1()),
-        model("test-model", &["main"], "aliases = [\"test-alias\"]")
+        model("test-model", &["main"], "aliases = [\"test-alias\"]\nafter_commit = \"error\"")
     )
 }
 

@@ -37,7 +37,7 @@ impl Rig {
             config += &format!(
                 "\n[[deployments]]\nid = \"{kind}-1\"\nengine = \"{kind}\"\nendpoint = \"{endpoint}\"\n\
                  model = \"{name}\"\napi_key_env = \"{key}\"\n{}",
-                model(kind, &[&format!("{kind}-1")], ""),
+                model(kind, &[&format!("{kind}-1")], "after_commit = \"error\""),
             );
         }
         let mesh = Plan::new(topology, &config).env("EDGE_KEY", ADMIN_KEY).start().await;

@@ -127,6 +127,7 @@ async fn what_models_can_do_is_declared_found_or_implied() {
         (Some(true), Some(false), Some(false))
     );
     assert_eq!(said[4].tools, Some(false), "the file has the last word");
+    assert!(said.iter().all(|one| one.prefill == Some(true)), "each of these can go on from a prefill");
     assert!(engine.calls().is_empty(), "finding out generated something");
 }
 

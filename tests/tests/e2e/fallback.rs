@@ -70,9 +70,11 @@ both! {
 }
 
 both! {
+    /// If the model is configured so; what happens else is in `resume`.
     async fn nobody_else_is_asked_after_the_first_content(topology: Topology) {
         let (first, second) = (Engine::start().await, Engine::start().await);
-        let mesh = Mesh::start(topology, &two(&first.v1(), &second)).await;
+        let config = two(&first.v1(), &second) + "after_commit = \"error\"\n";
+        let mesh = Mesh::start(topology, &config).await;
         first.always(Script::broken(["Hello"], Step::Cut));
         let mut events = mesh.client().stream(&chat("test-model")).await;
         assert_eq!(events.next_text().await, "Hello");

@@ -11,6 +11,7 @@
 )]
 
 mod alerts;
+mod attempts;
 mod auth;
 mod bad_input;
 mod breaker;
@@ -53,6 +54,8 @@ mod probe;
 mod recovery;
 mod refusals;
 mod reload;
+mod resume;
+mod routing;
 mod simulated;
 mod startup;
 mod status;

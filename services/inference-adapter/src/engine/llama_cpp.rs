@@ -21,8 +21,13 @@ use crate::error::{Error, Fault};
 pub(crate) struct LlamaCpp;
 
 /// llama-cpp-python fails on the role `developer`; llama-server takes a `tool_choice` that is no word for `auto`.
-const HABITS: Habits =
-    Habits { reasoning: "reasoning_content", developer: false, hints: false, choice_objects: false };
+const HABITS: Habits = Habits {
+    reasoning: "reasoning_content",
+    developer: false,
+    hints: false,
+    choice_objects: false,
+    told_to_continue: false,
+};
 /// What it would leave out without a word.
 const LACKS: &[Lack] = &[
     Lack::AudioAnswers,

@@ -17,7 +17,13 @@ use crate::error::{Error, Fault};
 pub(crate) struct Vllm;
 
 /// Since 0.11 reasoning is `reasoning` in both directions. It has no accounts.
-const HABITS: Habits = Habits { reasoning: "reasoning", developer: true, hints: false, choice_objects: true };
+const HABITS: Habits = Habits {
+    reasoning: "reasoning",
+    developer: true,
+    hints: false,
+    choice_objects: true,
+    told_to_continue: true,
+};
 /// What it would leave out without a word.
 const LACKS: &[Lack] =
     &[Lack::AudioAnswers, Lack::Prediction, Lack::WebSearch, Lack::Functions, Lack::CustomTools];

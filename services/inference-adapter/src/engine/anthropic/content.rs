@@ -5,7 +5,10 @@ use penstock_proto::inference::v1::{ContentPart, Extension, File, Message, ToolC
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::json::write::{Object, Writer};
+use crate::{
+    engine::openai::request::is_prefill,
+    json::write::{Object, Writer},
+};
 
 /// The extension of a message that holds the signed reasoning of an earlier answer.
 pub(super) const THINKING_BLOCKS: &str = "thinking_blocks";
@@ -45,7 +48,12 @@ fn is_system(message: &Message) -> bool {
 
 /// Writes `messages`.
 pub(super) fn messages(object: &mut Object<'_>, messages: &[Message]) {
-    let numbered: Vec<_> = messages.iter().enumerate().filter(|(_, message)| !is_system(message)).collect();
+    let mut numbered: Vec<_> =
+        messages.iter().enumerate().filter(|(_, message)| !is_system(message)).collect();
+    let trimmed = numbered.last().and_then(|(_, last)| trimmed_prefill(last));
+    if let (Some((_, last)), Some(trimmed)) = (numbered.last_mut(), &trimmed) {
+        *last = trimmed;
+    }
     let is_result = |message: &Message| message.role == "tool";
     // Results of calls that were made together come back together.
     let turns = numbered.chunk_by(|(_, a), (_, b)| is_result(a) && is_result(b));
@@ -57,6 +65,16 @@ pub(super) fn messages(object: &mut Object<'_>, messages: &[Message]) {
             object.key("content").array(blocks, |writer, _, one| block(writer, one));
         }),
     });
+}
+
+/// A message that the engine is to go on from, without white space at its end, which it refuses there. `None`: it
+/// has none, or is no such message.
+fn trimmed_prefill(message: &Message) -> Option<Message> {
+    let Some(Content::Text(text)) = message.content.as_ref().filter(|_| is_prefill(message)) else {
+        return None;
+    };
+    let trimmed = Some(text.trim_end()).filter(|trimmed| trimmed.len() < text.len())?;
+    Some(Message { content: Some(Content::Text(trimmed.to_owned())), ..message.clone() })
 }
 
 fn one_message(writer: &mut Writer, at: usize, message: &Message) {

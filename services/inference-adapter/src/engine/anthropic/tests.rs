@@ -38,6 +38,17 @@ fn sent_to(request: &GenerateRequest, target: &Target) -> Value {
     serde_json::from_slice(&ask.body).unwrap()
 }
 
+/// It refuses white space at the end of what it is to go on from, and nowhere else.
+#[test]
+fn a_prefill_ends_without_white_space() {
+    let said = |messages| sent(&request(messages))["messages"].clone();
+    let messages = said(vec![text("user", "hi \n"), text("assistant", " Hello, \n")]);
+    assert_eq!(messages[0]["content"], "hi \n");
+    assert_eq!(messages[1]["content"], " Hello,");
+    let messages = said(vec![text("assistant", "Hello, "), text("user", "hi ")]);
+    assert_eq!((&messages[0]["content"], &messages[1]["content"]), (&json!("Hello, "), &json!("hi ")));
+}
+
 /// The fields that cannot be put to this engine.
 fn refused(request: &GenerateRequest) -> Vec<String> {
     match Anthropic::generate(request, &target()).unwrap_err() {

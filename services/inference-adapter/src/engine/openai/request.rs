@@ -74,11 +74,18 @@ pub(in crate::engine) struct Habits {
     pub(in crate::engine) hints: bool,
     /// Whether a `tool_choice` may be an object; else it is a word, and only the chosen tools are offered.
     pub(in crate::engine) choice_objects: bool,
+    /// Whether it must be told to go on from an assistant's last message.
+    pub(in crate::engine) told_to_continue: bool,
 }
 
 /// Those of most servers.
-pub(super) const HABITS: Habits =
-    Habits { reasoning: "reasoning_content", developer: true, hints: true, choice_objects: true };
+pub(super) const HABITS: Habits = Habits {
+    reasoning: "reasoning_content",
+    developer: true,
+    hints: true,
+    choice_objects: true,
+    told_to_continue: false,
+};
 
 /// The body of a request.
 pub(in crate::engine) fn encode(
@@ -90,6 +97,10 @@ pub(in crate::engine) fn encode(
     writer.object(|object| {
         object.member("model", model);
         messages(object, request, habits);
+        if habits.told_to_continue && is_prefilled(request) {
+            object.member("continue_final_message", &true);
+            object.member("add_generation_prompt", &false);
+        }
         object.member("stream", &request.stream);
         if request.stream {
             stream_options(object.key("stream_options"), request.stream_options.as_ref());
@@ -123,6 +134,19 @@ fn messages(object: &mut Object<'_>, request: &GenerateRequest, habits: Habits) 
         }
         Some(Input::Text(_)) | None => object.refuse("messages", "is required"),
     }
+}
+
+/// Whether the assistant spoke last and is to go on from there, and the caller does not say itself how.
+fn is_prefilled(request: &GenerateRequest) -> bool {
+    let Some(Input::Chat(chat)) = &request.input else { return false };
+    let says_itself = |name: &str| matches!(name, "continue_final_message" | "add_generation_prompt");
+    chat.messages.last().is_some_and(is_prefill)
+        && !request.extensions.iter().any(|extension| says_itself(&extension.name))
+}
+
+/// Whether an engine is to go on from this message, if it is the last one.
+pub(in crate::engine) fn is_prefill(message: &Message) -> bool {
+    message.role == "assistant" && message.tool_calls.is_empty() && message.function_call.is_none()
 }
 
 pub(super) fn sampling(object: &mut Object<'_>, request: &GenerateRequest) {

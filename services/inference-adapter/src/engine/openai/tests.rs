@@ -31,6 +31,30 @@ fn encode(request: &GenerateRequest) -> Result<String, Vec<String>> {
     }
 }
 
+/// vLLM has to be told; whoever says it itself is not spoken over, and a call that was made is no prefill.
+#[test]
+fn vllm_is_told_to_go_on_from_an_assistants_last_message() {
+    let sent = |messages: Vec<Message>, extensions: Vec<Extension>| {
+        let request = GenerateRequest {
+            input: Some(Input::Chat(ChatInput { messages })),
+            extensions,
+            ..GenerateRequest::default()
+        };
+        let ask = crate::engine::vllm::Vllm::generate(&request, &target()).unwrap();
+        assert!(!encode(&request).unwrap().contains("final_message") || !request.extensions.is_empty());
+        let body: serde_json::Value = serde_json::from_slice(&ask.body).unwrap();
+        (body["continue_final_message"].as_bool(), body["add_generation_prompt"].as_bool())
+    };
+    let prefilled = vec![text("user", "hi"), text("assistant", "Hel")];
+    assert_eq!(sent(prefilled.clone(), vec![]), (Some(true), Some(false)));
+    let own = vec![extension("add_generation_prompt", "true")];
+    assert_eq!(sent(prefilled.clone(), own), (None, Some(true)));
+    assert_eq!(sent(vec![text("assistant", "Hel"), text("user", "hi")], vec![]), (None, None));
+    let calls = vec![ToolCall { id: Some("c".into()), ..ToolCall::default() }];
+    let called = Message { tool_calls: calls, ..text("assistant", "") };
+    assert_eq!(sent(vec![text("user", "hi"), called], vec![]), (None, None));
+}
+
 fn everything() -> GenerateRequest {
     let parts = ContentParts {
         parts: vec![
