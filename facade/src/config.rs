@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use penstock_chassis::MESSAGE_MAX_BYTES;
-use penstock_chassis::config::Section;
+use penstock_chassis::{DoorConfig, MESSAGE_MAX_BYTES, config::Section};
 
 use crate::health::HealthConfig;
 
@@ -20,6 +19,10 @@ pub struct Config {
     pub keep_alive_delay: Option<Duration>,
     /// How long a stream may be silent before a comment goes out. None: for ever.
     pub keep_alive_period: Option<Duration>,
+    /// How long a client may take nothing of what is sent to it before its connection is cut.
+    pub write_timeout: Duration,
+    /// How many requests may be in progress.
+    pub door: DoorConfig,
     /// Who sees what of health.
     pub health: HealthConfig,
 }
@@ -40,6 +43,9 @@ impl Default for Config {
             // earlier, and then the head still tells a failure by its status.
             keep_alive_delay: Some(Duration::from_secs(15)),
             keep_alive_period: Some(Duration::from_secs(15)),
+            // Longer than a pause of a reader that means to go on; an engine waits for it all the while.
+            write_timeout: Duration::from_secs(300),
+            door: DoorConfig::default(),
             health: HealthConfig::default(),
         }
     }
@@ -64,6 +70,8 @@ impl Config {
             ),
             keep_alive_delay: silence(section, "keep_alive_delay", default.keep_alive_delay),
             keep_alive_period: silence(section, "keep_alive_period", default.keep_alive_period),
+            write_timeout: section.duration("write_timeout", default.write_timeout, second..=second * 3600),
+            door: DoorConfig::read(section),
             health: HealthConfig::read(&mut section.table("health")),
         }
     }

@@ -1,5 +1,6 @@
 //! What stands around every route: identity, trace and deadline of the request on the way in; on the way out the
-//! request id, the one error body, the count. A panic below becomes an answer. One layer, no box of its own.
+//! request id, the one error body, the count. A panic below becomes an answer. And the door: a request for which
+//! there is no room is refused before its body is read.
 
 use std::{
     convert::Infallible,
@@ -17,8 +18,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http_body::Body as _;
-use penstock_chassis::CallContext;
-use penstock_proto::{Reason, metadata};
+use penstock_chassis::{CallContext, Pass};
+use penstock_proto::metadata;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 use tracing::Span;
@@ -79,16 +80,18 @@ where
         let http1 = matches!(request.version(), Version::HTTP_10 | Version::HTTP_11);
         let body_may_be_left = http1 && !request.body().is_end_stream();
         request.extensions_mut().insert(context.clone());
-        let (handler, refused) = match timeout {
-            Ok(_) => {
+        let enter = |class| self.app.door.enter(class).map_err(Error::Overloaded);
+        let pass = timeout.and_then(|_| route.class(&request).map(enter).transpose());
+        let (handler, pass, refused) = match pass {
+            Ok(pass) => {
                 let _entered = span.enter();
-                (Some(self.inner.call(request)), None)
+                (Some(self.inner.call(request)), pass, None)
             }
-            Err(error) => (None, Some(error)),
+            Err(error) => (None, None, Some(error)),
         };
         let metrics = self.app.metrics.clone();
         let about = About { context, uri, route, grpc, body_may_be_left, metrics };
-        Exchange { handler, refused, span, about }
+        Exchange { handler, pass, refused, span, about }
     }
 }
 
@@ -108,6 +111,7 @@ pin_project! {
     pub(crate) struct Exchange<F> {
         #[pin]
         handler: Option<F>,
+        pass: Option<Pass>,
         refused: Option<Error>,
         span: Span,
         about: About,
@@ -121,7 +125,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Exchange<F> {
         let this = self.project();
         let _entered = this.span.enter();
         if let Some(error) = this.refused.take() {
-            return Poll::Ready(Ok(this.about.finish(error.into_response())));
+            return Poll::Ready(Ok(this.about.finish(this.about.refuse(error))));
         }
         let Some(handler) = this.handler.as_pin_mut() else { return Poll::Pending };
         let response = match catch_unwind(AssertUnwindSafe(|| handler.poll(cx))) {
@@ -131,17 +135,24 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Exchange<F> {
             // The panic hook has logged the place and the message.
             Err(_) => this.about.panicked(),
         };
-        Poll::Ready(Ok(this.about.finish(response)))
+        let response = this.about.finish(response);
+        Poll::Ready(Ok(match this.pass.take() {
+            Some(pass) => response.map(|body| Body::new(pass.hold(body))),
+            None => response,
+        }))
     }
 }
 
 impl About {
     fn panicked(&self) -> Response {
+        self.refuse(Error::Panicked)
+    }
+
+    fn refuse(&self, error: Error) -> Response {
         if self.grpc {
-            let error = penstock_proto::Error::new(Reason::Internal, "the gateway failed");
-            return tonic::Status::from(error).into_http::<Body>();
+            return tonic::Status::from(penstock_proto::Error::from(&error)).into_http::<Body>();
         }
-        Error::Panicked.into_response()
+        error.into_response()
     }
 
     fn finish(&self, mut response: Response) -> Response {

@@ -38,6 +38,9 @@ pub(crate) enum Error {
     /// A header is wrong.
     #[error("{0}")]
     Header(&'static str),
+    /// There is too much to do to let the request in.
+    #[error("{0}")]
+    Overloaded(penstock_proto::Error),
     /// No such path.
     #[error("there is no such URL; only listed routes exist")]
     UnknownRoute,
@@ -64,7 +67,7 @@ impl Error {
         match self {
             Error::Malformed(_) | Error::Invalid(_) | Error::TooMany(_) => false,
             Error::Mesh(_) | Error::NotWhole | Error::NoSuchModel => false,
-            Error::KeyUnchecked | Error::Query(_) => true,
+            Error::KeyUnchecked | Error::Query(_) | Error::Overloaded(_) => true,
             Error::TooLarge(_) | Error::Incomplete | Error::Unsupported(_) | Error::NoCredential => true,
             Error::Header(_) | Error::UnknownRoute | Error::MethodNotAllowed | Error::Panicked => true,
         }
@@ -81,6 +84,7 @@ impl From<&Error> for penstock_proto::Error {
     fn from(error: &Error) -> Self {
         let reason = match error {
             Error::Mesh(status) => return Self::from(&**status),
+            Error::Overloaded(error) => return error.clone(),
             Error::Invalid(violations) => {
                 return match violations.as_slice() {
                     [all, ..] if all.field.is_empty() => {

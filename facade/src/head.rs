@@ -7,7 +7,7 @@ use axum::http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE},
 };
-use penstock_proto::metadata::ANSWER;
+use penstock_proto::metadata::{ANSWER, STEERING};
 use tonic::metadata::MetadataMap;
 
 use crate::error::Error;
@@ -26,6 +26,8 @@ pub(crate) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-st
 pub(crate) struct Forwarded {
     authorization: Option<HeaderValue>,
     cache_control: Vec<HeaderValue>,
+    /// What the caller says about the way of the request: judged behind gRPC.
+    steering: Vec<(&'static str, HeaderValue)>,
 }
 
 impl Forwarded {
@@ -45,7 +47,14 @@ impl Forwarded {
                 value.len() <= CREDENTIAL_MAX_BYTES && std::str::from_utf8(value.as_bytes()).is_ok()
             })
             .cloned();
-        Ok(Self { authorization, cache_control: headers.get_all(CACHE_CONTROL).iter().cloned().collect() })
+        let steering = STEERING
+            .into_iter()
+            .flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value.clone())));
+        Ok(Self {
+            authorization,
+            cache_control: headers.get_all(CACHE_CONTROL).iter().cloned().collect(),
+            steering: steering.collect(),
+        })
     }
 
     /// Whether there is a credential at all: what it is worth the mesh says.
@@ -65,6 +74,9 @@ impl Forwarded {
         }
         for directive in self.cache_control {
             headers.append(CACHE_CONTROL, directive);
+        }
+        for (name, value) in self.steering {
+            headers.append(name, value);
         }
     }
 }
@@ -159,8 +171,19 @@ mod tests {
             ("api-key", b"x"),
             ("cookie", b"y"),
             ("cache-control", b"no-store"),
+            ("x-penstock-session", b"s"),
+            ("x-penstock-tags", b"eu"),
+            ("x-penstock-max-cost", b"0.5"),
+            ("x-penstock-max-latency", b"500"),
+            ("x-penstock-deployment", b"gpu-a"),
+            ("x-penstock-tenant", b"other"),
+            ("x-penstock-tokens", b"1"),
+            ("x-penstock-queue", b"no"),
         ]);
-        assert_eq!(sent.len(), 2);
+        assert_eq!(sent.len(), 6, "{sent:?}");
+        for (name, value) in STEERING.into_iter().zip(["s", "eu", "0.5", "500"]) {
+            assert_eq!(sent[name], value, "{name}");
+        }
         assert_eq!(sent[AUTHORIZATION].as_bytes(), key);
         assert_eq!(sent[CACHE_CONTROL], "no-store");
         assert!(handed_on(&[("authorization", &[b'x'; CREDENTIAL_MAX_BYTES + 1])]).is_empty());

@@ -5,5 +5,6 @@ mod mend;
 pub(crate) mod object;
 pub(crate) mod raw;
 pub(crate) mod read;
+pub(crate) mod time;
 pub(crate) mod value;
 pub(crate) mod write;

@@ -2,6 +2,7 @@
 //! who may ask, for what and how often is decided behind gRPC, the same for every caller. It parses a request
 //! once, and what it hands on is that one value. Listening, TLS and draining are the chassis'.
 
+mod admin;
 mod body;
 mod chat;
 mod completions;
@@ -26,6 +27,7 @@ mod text;
 
 use std::{fmt, sync::Arc};
 
+pub use admin::{decision, explain_request, explanation};
 use axum::{
     Router,
     body::Body,
@@ -36,9 +38,10 @@ use axum::{
 };
 pub use config::Config;
 pub use health::{Face, HealthConfig, Public};
-use penstock_chassis::{Channel, Chassis, Health, MESSAGE_MAX_BYTES};
-use penstock_proto::inference::v1::{
-    inference_client::InferenceClient, stored_completions_client::StoredCompletionsClient,
+use penstock_chassis::{Channel, Chassis, Door, Health, MESSAGE_MAX_BYTES};
+use penstock_proto::{
+    inference::v1::{inference_client::InferenceClient, stored_completions_client::StoredCompletionsClient},
+    router::v1::routing_client::RoutingClient,
 };
 
 use crate::{
@@ -63,10 +66,12 @@ struct App {
     config: Config,
     router: InferenceClient<Channel>,
     stored: StoredCompletionsClient<Channel>,
+    routing: RoutingClient<Channel>,
     passthrough: Passthrough,
     health: Health,
     access: Access,
     metrics: Metrics,
+    door: Door,
 }
 
 impl fmt::Debug for App {
@@ -93,6 +98,9 @@ pub fn start(
         moderations,
         models,
         model,
+        explain,
+        decision,
+        reload,
         overview,
         live,
         liveliness,
@@ -116,6 +124,9 @@ pub fn start(
         .route(moderations, post(moderations::create))
         .route(models, get(models::list))
         .route(model, get(models::get))
+        .route(explain, post(admin::explain))
+        .route(decision, get(admin::get))
+        .route(reload, post(admin::reload))
         .route(overview, get(health::overview).options(health::options))
         .route(live, get(health::live).options(health::options))
         .route(liveliness, get(health::liveness).options(health::options))
@@ -142,15 +153,19 @@ fn app(
     chassis: &Chassis,
 ) -> Arc<App> {
     let stored = StoredCompletionsClient::new(router.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES);
+    let routing = RoutingClient::new(router.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES);
     let router = InferenceClient::new(router).max_decoding_message_size(MESSAGE_MAX_BYTES);
     let access = Access::new(config.health.clone(), router.clone());
     let of_health = Channel::local(health::routes(&chassis.health, &access), chassis);
     // First of all: of two services with one name the first is reached, and this one hides what is to be hidden.
     let mut services = [health::HEALTH, health::STATUS].map(|name| (name, of_health.clone())).to_vec();
     services.extend(passthrough);
+    let door = Door::new("facade", config.door, chassis);
     Arc::new(App {
+        door,
         config,
         stored,
+        routing,
         router,
         passthrough: Passthrough::new(services),
         health: chassis.health.clone(),

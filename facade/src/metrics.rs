@@ -1,13 +1,14 @@
 //! Measures of HTTP requests. Labels come from closed lists: callers cannot make series (G6).
 
-use penstock_chassis::Chassis;
+use axum::{extract::Request, http::Method};
+use penstock_chassis::{Chassis, Class};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
 };
 
 /// The routes that exist, as axum writes them.
-pub(crate) const ROUTES: [&str; 21] = [
+pub(crate) const ROUTES: [&str; 24] = [
     "/v1/chat/completions",
     "/v1/chat/completions/{id}",
     "/v1/chat/completions/{id}/messages",
@@ -16,6 +17,9 @@ pub(crate) const ROUTES: [&str; 21] = [
     "/v1/moderations",
     "/v1/models",
     "/v1/models/{*id}",
+    "/admin/v1/explain",
+    "/admin/v1/decisions/{id}",
+    "/admin/v1/reload",
     "/health",
     "/health/live",
     "/health/liveliness",
@@ -48,6 +52,20 @@ impl Route {
     pub(crate) fn as_str(self) -> &'static str {
         self.0
     }
+
+    /// What a request of this route is to the door. None: it does not go through it, for it tells how we are, or
+    /// costs nothing.
+    pub(crate) fn class(self, request: &Request) -> Option<Class> {
+        let path = request.uri().path();
+        match self.0 {
+            "grpc" if path == "/penstock.inference.v1.Inference/Generate" => Some(Class::Answer),
+            "grpc" => path.starts_with("/penstock.inference.v1.").then_some(Class::Batch),
+            "/v1/chat/completions" | "/v1/completions" if request.method() == Method::POST => {
+                Some(Class::Answer)
+            }
+            route => route.starts_with("/v1/").then_some(Class::Batch),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -74,5 +92,38 @@ impl Metrics {
 
     pub(crate) fn count(&self, route: Route, status: u16) {
         self.requests.get_or_create(&Labels { route: route.0, status }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[test]
+    fn health_never_goes_through_the_door_and_generations_are_refused_last() {
+        let class = |method: &str, path: &str, route: Route| {
+            let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+            route.class(&request)
+        };
+        for route in ROUTES {
+            let (posted, got) = (class("POST", route, Route(route)), class("GET", route, Route(route)));
+            let generates = ["/v1/chat/completions", "/v1/completions"].contains(&route);
+            let expected = if generates { Some(Class::Answer) } else { got };
+            assert_eq!(posted, expected, "{route}");
+            assert_eq!(got, route.starts_with("/v1/").then_some(Class::Batch), "{route}");
+        }
+        for (path, expected) in [
+            ("/penstock.inference.v1.Inference/Generate", Some(Class::Answer)),
+            ("/penstock.inference.v1.Inference/Embed", Some(Class::Batch)),
+            ("/penstock.inference.v1.StoredCompletions/List", Some(Class::Batch)),
+            ("/grpc.health.v1.Health/Watch", None),
+            ("/penstock.status.v1.Status/Get", None),
+            ("/penstock.auth.v1.Keys/Revoke", None),
+        ] {
+            assert_eq!(class("POST", path, Route::GRPC), expected, "{path}");
+        }
+        assert_eq!(class("GET", "/v1/nothing", Route::of(None)), None);
     }
 }

@@ -12,13 +12,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{BufMut as _, BytesMut};
-use penstock_proto::Reason;
+use penstock_proto::{Reason, metadata::DECISION};
 
 use crate::{
     chat::chunk::write_error_object,
     error::{Error, whole_seconds},
     head::{PRIVATE, copy_answer},
-    json::write::{comma, value},
+    json::write::{comma, optional, value},
 };
 
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
@@ -45,7 +45,11 @@ impl IntoResponse for Error {
 /// The response for `error`.
 pub(crate) fn response(error: &Error, path: &str, request_id: &str) -> Response {
     let known = penstock_proto::Error::from(error);
-    let mut response = Response::new(Body::from(body(&known, path, request_id).freeze()));
+    let decision = match error {
+        Error::Mesh(status) => status.metadata().get(DECISION).and_then(|id| id.to_str().ok()),
+        _ => None,
+    };
+    let mut response = Response::new(Body::from(body(&known, path, request_id, decision).freeze()));
     *response.status_mut() = status(known.reason);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -76,7 +80,12 @@ fn tell_whether_to_retry(error: &penstock_proto::Error, headers: &mut HeaderMap)
     }
 }
 
-pub(crate) fn body(error: &penstock_proto::Error, path: &str, request_id: &str) -> BytesMut {
+pub(crate) fn body(
+    error: &penstock_proto::Error,
+    path: &str,
+    request_id: &str,
+    decision: Option<&str>,
+) -> BytesMut {
     let mut out = BytesMut::with_capacity(512);
     out.put_slice(b"{\"type\":\"urn:penstock:error:");
     for byte in error.reason.as_str().bytes() {
@@ -92,6 +101,7 @@ pub(crate) fn body(error: &penstock_proto::Error, path: &str, request_id: &str) 
     value(&mut out, bounded(path));
     out.put_slice(b",\"request_id\":");
     value(&mut out, request_id);
+    optional(&mut out, "\"decision_id\":", decision);
     out.put_slice(b",\"error\":");
     write_error_object(error, None, &mut out);
     out.put_slice(b",\"errors\":[");
@@ -153,6 +163,7 @@ mod tests {
         let metadata = status.metadata_mut();
         metadata.insert(metadata::RESET_REQUESTS, "1.2s".parse().unwrap());
         metadata.insert("x-internal", "secret".parse().unwrap());
+        metadata.insert(metadata::DECISION, "dec-1".parse().unwrap());
         let (headers, body) = read(response(&Error::from(status), "/", "r")).await;
         assert_eq!(
             (&headers[RETRY_AFTER], &headers["retry-after-ms"]),
@@ -164,6 +175,10 @@ mod tests {
         );
         assert!(!headers.contains_key("x-internal"));
         assert_eq!(body["error"]["type"], "rate_limit_error");
+        assert_eq!(
+            (&headers["x-penstock-decision"], &body["decision_id"]),
+            (&"dec-1".parse().unwrap(), &"dec-1".into())
+        );
     }
 
     #[tokio::test]
@@ -191,7 +206,7 @@ mod tests {
         for reason in Reason::ALL {
             assert_eq!(status(*reason).as_u16(), reason.http_status());
             let error = penstock_proto::Error::new(*reason, "x");
-            let json: Value = serde_json::from_slice(&body(&error, &"/é".repeat(9999), "r")).unwrap();
+            let json: Value = serde_json::from_slice(&body(&error, &"/é".repeat(9999), "r", None)).unwrap();
             assert!(json["instance"].as_str().unwrap().len() <= INSTANCE_MAX_BYTES);
         }
     }

@@ -4,6 +4,7 @@
 mod anthropic;
 mod dialect;
 mod ollama;
+mod play;
 mod record;
 mod script;
 mod texts;
@@ -31,6 +32,7 @@ use tokio::{
 
 pub use dialect::CREATED;
 use dialect::{Dialect, Voice};
+use play::{After, Play};
 pub use record::{Call, End};
 pub use script::{Head, Script, Step};
 pub use texts::{Vectors, base64, vector_of};
@@ -45,7 +47,7 @@ pub struct Engine {
 }
 
 /// The script for a request that has none of its own.
-type Choose = Arc<dyn Fn(&Value) -> Script + Send + Sync>;
+type Choose = Arc<dyn Fn(&Value) -> Arc<Script> + Send + Sync>;
 
 struct Shared {
     next: Mutex<VecDeque<Script>>,
@@ -84,7 +86,7 @@ impl Engine {
     fn on(listener: TcpListener) -> Engine {
         let shared = Arc::new(Shared {
             next: Mutex::default(),
-            default: Mutex::new(Arc::new(|_| Script::default())),
+            default: Mutex::new(Arc::new(|_| Arc::default())),
             models: Mutex::new(vec!["engine-model".into()]),
             pages: Mutex::default(),
             shown: Mutex::new(ollama::show()),
@@ -123,12 +125,13 @@ impl Engine {
 
     /// Plays `script` for every request that has no script of its own.
     pub fn always(&self, script: Script) {
-        self.answering(move |_| script.clone());
+        let script = Arc::new(script);
+        self.answering(move |_| Arc::clone(&script));
     }
 
     /// Plays what `choose` says to the body of every request that has no script of its own.
-    pub fn answering(&self, choose: impl Fn(&Value) -> Script + Send + Sync + 'static) {
-        *self.shared.default.lock().unwrap() = Arc::new(choose);
+    pub fn answering<S: Into<Arc<Script>>>(&self, choose: impl Fn(&Value) -> S + Send + Sync + 'static) {
+        *self.shared.default.lock().unwrap() = Arc::new(move |body| choose(body).into());
     }
 
     /// Plays `script` for the next request, after those that were given before.
@@ -296,7 +299,7 @@ impl Shared {
         buffer: &mut BytesMut,
         write: &mut OwnedWriteHalf,
     ) -> bool {
-        let script = self.next.lock().unwrap().pop_front();
+        let script = self.next.lock().unwrap().pop_front().map(Arc::new);
         let choose = Arc::clone(&self.default.lock().unwrap());
         let script =
             script.unwrap_or_else(|| choose(&serde_json::from_slice(&call.body).unwrap_or_default()));
@@ -315,91 +318,5 @@ impl Shared {
         };
         call.end(if outcome.is_ok() { End::Played } else { End::ClientGone });
         outcome.is_ok_and(|after| after == After::KeepAlive)
-    }
-}
-
-/// What happens to the connection after a script.
-#[derive(PartialEq, Eq)]
-enum After {
-    KeepAlive,
-    Close,
-}
-
-struct Play<'a> {
-    shared: &'a Shared,
-    script: &'a Script,
-    voice: Voice,
-    call: &'a Call,
-    write: &'a mut OwnedWriteHalf,
-}
-
-impl Play<'_> {
-    /// An error means that the client has gone.
-    async fn run(mut self) -> io::Result<After> {
-        for step in &self.script.before_head {
-            if self.pause_or_break(step).await {
-                return Ok(After::Close);
-            }
-        }
-        match &self.script.head {
-            Head::Close => Ok(After::Close),
-            Head::Status { status, headers, body } => {
-                self.write.write_all(&wire::whole(*status, headers, body.as_bytes())).await?;
-                Ok(After::KeepAlive)
-            }
-            Head::Ok if self.voice.stream => self.stream().await,
-            Head::Ok | Head::AlwaysPlain => self.plain().await,
-        }
-    }
-
-    async fn stream(&mut self) -> io::Result<After> {
-        wire::chunked_head(self.write, self.voice.stream_content_type()).await?;
-        for step in &self.script.steps {
-            if self.pause_or_break(step).await {
-                return Ok(After::Close);
-            }
-            let bytes = match step {
-                Step::Raw(bytes) => Some(bytes.clone()),
-                step => self.voice.event(step).map(String::into_bytes),
-            };
-            if let Some(bytes) = bytes {
-                wire::chunk(self.write, &bytes).await?;
-                self.call.wrote_chunk();
-            }
-        }
-        wire::last_chunk(self.write).await?;
-        Ok(After::KeepAlive)
-    }
-
-    async fn plain(&mut self) -> io::Result<After> {
-        let answer = wire::whole(200, &[], &self.voice.plain(&self.script.steps));
-        for step in &self.script.steps {
-            if matches!(step, Step::Cut | Step::Reset) {
-                // All but the last byte: the length that was promised is not kept.
-                self.write.write_all(&answer[..answer.len() - 1]).await?;
-            }
-            if self.pause_or_break(step).await {
-                return Ok(After::Close);
-            }
-        }
-        self.write.write_all(&answer).await?;
-        self.call.wrote_chunk();
-        Ok(After::KeepAlive)
-    }
-
-    /// Plays steps that say nothing; true: the connection is to be closed now.
-    async fn pause_or_break(&mut self, step: &Step) -> bool {
-        match step {
-            Step::Wait(span) => tokio::time::sleep(*span).await,
-            Step::Gate => self.shared.gate.acquire().await.unwrap().forget(),
-            Step::Stall => std::future::pending().await,
-            Step::Cut => return true,
-            Step::Reset => {
-                self.write.as_ref().set_zero_linger().ok();
-                return true;
-            }
-            _ => {}
-        }
-        false
     }
 }

@@ -25,6 +25,7 @@ pub mod golden;
 pub mod grpc;
 pub mod inbox;
 pub mod mesh;
+pub mod outcome;
 
 pub use client::{Answer, Client, Events};
 pub use engine::{Engine, Script, Step};

@@ -1,11 +1,19 @@
 //! The harness itself: a scripted engine that did not do what it is told would make every other test lie.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    missing_docs
+)]
 
 use penstock_tests::{
     Client, Engine, Script, Step,
     client::{chat, streamed},
     engine::{End, Head, Refused},
+    outcome::{Outcome, outcome},
 };
 use serde_json::{Value, json};
 
@@ -124,4 +132,43 @@ async fn statuses_heads_and_refusals() {
     assert!(pending.try_head().await.is_err());
     let refused = Refused::new();
     assert!(tokio::net::TcpStream::connect(refused.address()).await.is_err());
+}
+
+#[tokio::test]
+async fn raw_bytes_go_out_as_they_are() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9\r\n\r\n";
+    let (body, whole) = broken(Script::raw(head, [Step::Raw(b"data: ".into())])).await;
+    assert_eq!((body.as_str(), whole), ("data: ", false));
+}
+
+/// What looks whole and is not must be told from what is whole: the tests of faults stand on it.
+#[tokio::test]
+async fn outcomes_are_judged() {
+    let role = || Step::Delta(json!({"role": "assistant", "content": ""}));
+    let text = || Step::Text("a".into());
+    let error = || Step::Event(json!({"error": {"code": "engine_cut"}}).to_string());
+    let finish = || Step::Finish("stop");
+    let judged = async |steps: Vec<Step>| {
+        let (_engine, client) = engine(Script::steps(steps)).await;
+        tokio::spawn(async move { outcome(&client, &streamed(chat("m"))).await }).await.ok()
+    };
+    let whole = Outcome::Whole { text: "a".into(), finish: "stop".into() };
+    assert_eq!(judged(vec![role(), text(), finish(), Step::Done]).await, Some(whole));
+    let broken = Outcome::Broken { text: "a".into(), code: "engine_cut".into() };
+    assert_eq!(judged(vec![role(), text(), error()]).await, Some(broken));
+    for neither in [
+        vec![role(), text()],
+        vec![role(), text(), Step::Cut],
+        vec![role(), text(), Step::Done],
+        vec![role(), text(), finish()],
+        vec![role(), text(), finish(), finish(), Step::Done],
+        vec![role(), text(), finish(), text(), Step::Done],
+        vec![role(), text(), finish(), Step::Done, Step::Done],
+        vec![role(), text(), error(), Step::Done],
+        vec![role(), error(), text()],
+        vec![role(), text(), finish(), Step::Done, Step::Raw(b"data: x".into())],
+    ] {
+        let name = format!("{neither:?}");
+        assert_eq!(judged(neither).await, None, "{name}");
+    }
 }

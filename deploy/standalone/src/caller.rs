@@ -2,17 +2,18 @@
 //! from a file or the environment, never from the command line, where every user of the machine could read it.
 
 use std::{
+    fmt::Write as _,
     path::Path,
     time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, anyhow};
 use penstock_chassis::config::Environment;
-use penstock_proto::metadata::AUTHORIZATION;
+use penstock_proto::{Error, metadata::AUTHORIZATION};
 use prost_types::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::{
-    Request,
+    Request, Status,
     metadata::{Ascii, MetadataValue},
     transport::{Channel, Endpoint},
 };
@@ -102,6 +103,19 @@ pub(crate) fn moment(stamp: Option<Timestamp>) -> Option<String> {
     } else {
         "out of range".to_owned()
     })
+}
+
+/// What the status says, with every violation on a line of its own.
+pub(crate) fn in_words(status: &Status) -> anyhow::Error {
+    let error = Error::from(status);
+    let mut words = error.message.into_owned();
+    if let [_, _, ..] = error.violations.as_slice() {
+        for violation in &error.violations {
+            // Writing to a string cannot fail.
+            let _ = write!(words, "\n  {}: {}", violation.field, violation.message);
+        }
+    }
+    anyhow!(words)
 }
 
 #[cfg(test)]

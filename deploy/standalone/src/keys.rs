@@ -5,26 +5,24 @@ mod arguments;
 mod output;
 
 use std::{
-    fmt::Write as _,
     io::{self, Write as _},
     path::PathBuf,
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use penstock_chassis::config::Environment;
 use penstock_proto::{
-    Error,
     auth::v1::{
         AllowedModels, CreateRequest, GetRequest, Key, KeyLimits, ListRequest, RevokeRequest, RotateRequest,
         UpdateRequest, keys_client::KeysClient,
     },
     ratelimit::v1::Limit,
 };
-use tonic::{Request, Status, transport::Channel};
+use tonic::{Request, transport::Channel};
 
-use crate::caller::{self, ADMIN_KEY, Bearer, DEFAULT_ADDRESS};
+use crate::caller::{self, ADMIN_KEY, Bearer, DEFAULT_ADDRESS, in_words};
 
 /// How long a call may take: a change waits for others and for the disk, but never this long.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -256,19 +254,6 @@ impl Session {
 
 fn there(key: Option<Key>) -> anyhow::Result<Key> {
     key.context("the answer holds no key")
-}
-
-/// What the status says, with every violation on a line of its own.
-fn in_words(status: &Status) -> anyhow::Error {
-    let error = Error::from(status);
-    let mut words = error.message.into_owned();
-    if let [_, _, ..] = error.violations.as_slice() {
-        for violation in &error.violations {
-            // Writing to a string cannot fail.
-            let _ = write!(words, "\n  {}: {}", violation.field, violation.message);
-        }
-    }
-    anyhow!(words)
 }
 
 #[cfg(test)]

@@ -3,11 +3,14 @@
 
 mod banner;
 mod caller;
+mod explain;
 mod keys;
 mod probe;
+mod reload;
 mod reloading;
 mod settings;
 mod status;
+mod table;
 mod topology;
 
 use std::{
@@ -59,6 +62,10 @@ enum Command {
     Keys(keys::Keys),
     /// Show how a running Penstock is: its services, their stores, engines and models
     Status(status::Status),
+    /// Say where a request would go and why, or why one did go there
+    Explain(explain::Explain),
+    /// Have a running Penstock read its configuration again
+    Reload(reload::Reload),
     /// Ask a gRPC server for its health; flags and exit codes are those of `grpc_health_probe`
     #[command(disable_help_flag = true)]
     Probe {
@@ -106,6 +113,8 @@ async fn run(command: Command) -> ExitCode {
         }
         Command::Keys(keys) => keys.run().await,
         Command::Status(status) => return ExitCode::from(status.run().await),
+        Command::Explain(explain) => return ExitCode::from(explain.run().await),
+        Command::Reload(reload) => return ExitCode::from(reload.run().await),
         Command::Probe { arguments } => {
             return u8::try_from(probe::run(arguments).await).map_or(ExitCode::FAILURE, ExitCode::from);
         }

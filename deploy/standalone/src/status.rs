@@ -20,6 +20,7 @@ use clap::Args;
 use penstock_chassis::config::Environment;
 use penstock_proto::status::v1::State;
 
+pub(crate) use self::words::{latency, plain, state};
 use self::{
     screen::Screen,
     source::Source,

@@ -15,6 +15,8 @@ const INFERENCE: &str = "penstock.inference.v1.Inference";
 const STORED: &str = "penstock.inference.v1.StoredCompletions";
 const ROUTING: &str = "penstock.router.v1.Routing";
 const KEYS: &str = "penstock.auth.v1.Keys";
+/// What the router serves.
+const ROUTED: [&str; 3] = [INFERENCE, STORED, ROUTING];
 const REFLECTION: [&str; 2] =
     ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
@@ -91,7 +93,7 @@ impl Service {
     /// The gRPC services that it serves, health and the like apart.
     const fn serves(self) -> &'static [&'static str] {
         match self {
-            Service::Facade | Service::Router => &[INFERENCE, STORED, ROUTING],
+            Service::Facade | Service::Router => &ROUTED,
             Service::Auth => &["penstock.auth.v1.Auth", KEYS],
             Service::RateLimiter => &["penstock.ratelimit.v1.RateLimiter"],
             Service::Cache => &["penstock.cache.v1.Cache", "penstock.cache.v1.Objects"],
@@ -116,7 +118,7 @@ pub(crate) async fn up(settings: Settings, mut reloading: Reloading) -> anyhow::
     let (listen, facade) = settings.facade;
     // First of all: a port that is taken must not cost a key that nobody has seen.
     let listener = server::listen(listen.listen, "facade.listen").await?;
-    let process = Process::new(chassis.clone(), settings.shutdown);
+    let process = Process::new(chassis.clone(), settings.shutdown).with_write_timeout(facade.write_timeout);
     let deployments = reloading.of_adapter(&settings.inference_adapter.1);
     let routing = reloading.of_router(&settings.router.1, None);
     let reloader = reloading.start("configuration", &chassis)?;
@@ -162,12 +164,13 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<()> {
     let telemetry = settings.telemetry.start(service.name())?;
     let chassis = Chassis::named(service.title(), settings.health);
-    let process = Process::new(chassis.clone(), settings.shutdown);
+    let mut process = Process::new(chassis.clone(), settings.shutdown);
     let configuration = service.configuration();
     match service {
         Service::Facade => {
             let (listen, config) = settings.facade;
             reloading.start(configuration, &chassis)?;
+            process = process.with_write_timeout(config.write_timeout);
             let opening = open(service, &listen, &process, &chassis).await?;
             let router = Channel::remote(&settings.facade_router, &chassis)?;
             penstock_alerts::start(settings.alerts, &chassis.health, &chassis.metrics, &chassis.tasks)?;
@@ -270,13 +273,11 @@ fn serve_facade(
     chassis: &Chassis,
 ) -> anyhow::Result<()> {
     chassis.health.watch_channel("router", true, Duration::ZERO, &router, &chassis.tasks);
-    let listed: Vec<_> = [INFERENCE, STORED, ROUTING, HEALTH, STATUS]
-        .into_iter()
-        .chain(others.iter().map(|(name, _)| *name))
-        .collect();
+    let listed: Vec<_> =
+        ROUTED.into_iter().chain([HEALTH, STATUS]).chain(others.iter().map(|(name, _)| *name)).collect();
     let reflection = Channel::local(with_reflection(Routes::default(), &listed)?, chassis);
     let mut passed = others;
-    passed.extend([INFERENCE, STORED, ROUTING].map(|name| (name, router.clone())));
+    passed.extend(ROUTED.map(|name| (name, router.clone())));
     passed.extend(REFLECTION.map(|name| (name, reflection.clone())));
     opening.serve(penstock_facade::start(config, router, passed, chassis));
     Ok(())

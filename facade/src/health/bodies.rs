@@ -4,10 +4,10 @@
 mod lists;
 
 use penstock_proto::status::v1::{Component, Kind, Report, State};
-use prost_types::{Duration, Timestamp};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use super::view::{View, find, kind_of, state_of};
+use crate::json::time::{At, millis};
 pub(super) use lists::{Changes, Endpoints, ModelList, OneService, Services};
 
 /// A member without a value.
@@ -31,22 +31,6 @@ fn health(state: State) -> &'static str {
         State::Up => "healthy",
         State::Degraded => "degraded",
         State::Down | State::Unspecified => "unhealthy",
-    }
-}
-
-fn millis(latency: Option<&Duration>) -> Option<f64> {
-    let latency = std::time::Duration::try_from(*latency?).ok()?;
-    // Whole microseconds: more digits than that are noise.
-    Some((latency.as_secs_f64() * 1e6).round() / 1e3)
-}
-
-/// A moment as RFC 3339, to the millisecond: what clients' libraries read.
-struct At(Timestamp);
-
-impl Serialize for At {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let nanos = self.0.nanos / 1_000_000 * 1_000_000;
-        serializer.collect_str(&Timestamp { seconds: self.0.seconds, nanos })
     }
 }
 

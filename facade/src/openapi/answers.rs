@@ -1,6 +1,7 @@
 //! Schemas of answers: one table of the members that each writer writes, in its order, with the types and comments
 //! of the contract. A test writes each with its real writer and holds it to its schema.
 
+mod admin;
 mod health;
 
 use serde_json::{Map, Value, json};
@@ -243,6 +244,7 @@ const ANSWERS: &[Answer] = &[
         ("detail", Text, Always, "What happened, and what to do about it."),
         ("instance", Text, Always, "Path of the request."),
         ("request_id", Text, Always, "Identity of the request, as in `x-request-id` and the logs."),
+        ("decision_id", Text, Sometimes, "By which decision it came about, as in `x-penstock-decision`."),
         ("error", One("ErrorObject"), Always, "The same as OpenAI's clients read it."),
         ("errors", List("Violation"), Always, "Every field that is wrong."),
     ]),
@@ -269,6 +271,7 @@ pub(super) fn schemas(contract: &Contract) -> Map<String, Value> {
     ANSWERS
         .iter()
         .chain(health::ANSWERS)
+        .chain(admin::ANSWERS)
         .map(|answer| (answer.0.to_owned(), schema(contract, answer)))
         .collect()
 }

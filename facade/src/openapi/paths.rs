@@ -1,5 +1,6 @@
 //! The operations of the document: what each path takes and answers, by which reasons it is refused, and headers.
 
+mod admin;
 mod examples;
 mod health;
 mod stored;
@@ -53,6 +54,9 @@ const ENGINE: &[Reason] = &[
     Reason::ModelUnavailable,
 ];
 
+/// Those of what is asked about and never put to an engine.
+const ASKED_FOR: &[Reason] = &[Reason::ModelNotAllowed, Reason::ModelNotFound, Reason::NotOffered];
+
 /// Groups of operations, in the order in which they are shown.
 pub(super) fn tags() -> Value {
     json!([
@@ -60,6 +64,7 @@ pub(super) fn tags() -> Value {
         {"name": "Stored completions", "description": "Answers that were asked for with `store`."},
         {"name": "Texts", "description": "Texts to continue, to turn into vectors, to judge."},
         {"name": "Models", "description": "What the key may use."},
+        {"name": "Routing", "description": "For operators: why requests go where they go, and the configuration."},
         {"name": "Health", "description": "For load balancers, monitors and people; which need a key is configuration."},
         {"name": "About", "description": "What this is; without a key."},
     ])
@@ -108,6 +113,13 @@ impl Operation {
 
     fn refused(mut self, reasons: &[Reason]) -> Self {
         self.reasons.extend(reasons);
+        self
+    }
+
+    /// Its headers say something about its way.
+    fn steered(mut self) -> Self {
+        let parameter = |name: &str| json!({"$ref": format!("#/components/parameters/{name}")});
+        self.parameters.extend(["Session", "Tags", "MaxCost", "MaxLatency"].map(parameter));
         self
     }
 
@@ -202,6 +214,7 @@ pub(super) fn headers() -> Value {
         "www-authenticate": text("Bearer."),
         "x-penstock-model": text("The model that answered, after aliases and fallbacks."),
         "x-penstock-fallbacks": whole("How many deployments failed before this one."),
+        "x-penstock-decision": text("By which decision the answer came about, for /admin/v1/decisions/{id}."),
         "x-penstock-usage": text("estimated: the engine did not count the tokens, Penstock did."),
         "x-penstock-cache": text("hit, miss or bypass."),
         "age": whole("On a cache hit: age of the answer in whole seconds."),
@@ -228,6 +241,26 @@ pub(super) fn parameters() -> Value {
             "description": "Identity of the request, for logs. One that is not sane is replaced.",
             "schema": {"type": "string"},
         },
+        "Session": {
+            "name": "X-Penstock-Session", "in": "header", "required": false,
+            "description": "Requests of one session go to one deployment where the model's strategy is affinity.",
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}$"},
+        },
+        "Tags": {
+            "name": "X-Penstock-Tags", "in": "header", "required": false,
+            "description": "Only deployments that have all of these tags, separated by commas.",
+            "schema": {"type": "string", "pattern": "^[a-z0-9_-]{1,32}(,[a-z0-9_-]{1,32}){0,7}$"},
+        },
+        "MaxCost": {
+            "name": "X-Penstock-Max-Cost", "in": "header", "required": false,
+            "description": "Only deployments where the request is expected to cost at most so many US dollars.",
+            "schema": {"type": "string", "pattern": "^[0-9]{1,6}([.][0-9]{1,6})?$"}, "example": "0.05",
+        },
+        "MaxLatency": {
+            "name": "X-Penstock-Max-Latency", "in": "header", "required": false,
+            "description": "Only deployments whose first token is expected within so many milliseconds.",
+            "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,5}$"}, "example": "2000",
+        },
     })
 }
 
@@ -236,7 +269,7 @@ pub(super) fn paths() -> Value {
     let mut all = Map::new();
     let mut add = |path: &str, methods: Value| all.insert(path.to_owned(), methods);
     add("/v1/chat/completions", json!({"get": stored::list(), "post": chat()}));
-    for (path, methods) in stored::paths().into_iter().chain(texts::paths()) {
+    for (path, methods) in stored::paths().into_iter().chain(texts::paths()).chain(admin::paths()) {
         add(path, methods);
     }
     add("/v1/models", json!({"get": models()}));
@@ -266,6 +299,7 @@ fn chat() -> Value {
          instead, and without `[DONE]`. Lines that begin with a colon keep the connection open and say nothing.",
     )
     .asked()
+    .steered()
     .parameter(cache_control())
     .body("ChatCompletionRequest", examples::chat_requests())
     .content("200", "The answer: JSON, or events if `stream` is true.", json!({

@@ -10,7 +10,11 @@ use serde_json::{Map, Value, json};
 
 use super::{contract::Contract, reference};
 use crate::{
-    embeddings::Embeddings, json::object::Object, moderations::Moderation, stored::Update,
+    admin::{ENDPOINTS, Explain},
+    embeddings::Embeddings,
+    json::object::Object,
+    moderations::Moderation,
+    stored::Update,
     text::request::Completion,
 };
 
@@ -39,6 +43,8 @@ const fn of(
 
 /// The one whose required member may be null.
 const UPDATE: &str = "StoredCompletionUpdate";
+/// The one that holds another request.
+const EXPLAIN: &str = "ExplainRequest";
 
 /// Every object of every request.
 const OBJECTS: &[Described] = &[
@@ -59,6 +65,7 @@ const OBJECTS: &[Described] = &[
     of("CompletionRequest", &["TextInput", "GenerateRequest"], Completion::MEMBERS, &["model", "prompt"]),
     of("EmbeddingsRequest", &["EmbedRequest"], Embeddings::MEMBERS, &["model", "input"]),
     of("ModerationRequest", &["ModerateRequest"], Moderation::MEMBERS, &["input"]),
+    of(EXPLAIN, &[], Explain::MEMBERS, &["request"]),
 ];
 
 /// All schemas, by name.
@@ -76,14 +83,15 @@ fn schema(contract: &Contract, object: &Described) -> Value {
         let required = object.required.contains(member);
         properties.insert((*member).to_owned(), property(contract, object, member, field, required));
     }
-    let about = object.messages.first().map(|message| contract.comment(message)).unwrap_or_default();
+    let about = object.messages.first().map(|message| contract.comment(message));
+    let about = about.unwrap_or("A request, and where it would be sent.");
     json!({
         "type": "object",
         "description": about,
         "properties": properties,
         "required": object.required,
-        // Others go on to the engine; but what else of a stored answer is there to change?
-        "additionalProperties": object.schema != UPDATE,
+        // Others go on to the engine; but what else of a stored answer is there to change, or to explain?
+        "additionalProperties": ![UPDATE, EXPLAIN].contains(&object.schema),
     })
 }
 
@@ -170,6 +178,12 @@ fn shape(object: &str, member: &str) -> Option<Value> {
             {"type": "string"},
             {"type": "array", "items": reference("ContentPart"), "minItems": 1},
         ]}),
+        (EXPLAIN, "endpoint") => json!({"type": "string", "enum": ENDPOINTS}),
+        (EXPLAIN, "request") => {
+            let requests =
+                ["ChatCompletionRequest", "CompletionRequest", "EmbeddingsRequest", "ModerationRequest"];
+            json!({"anyOf": requests.map(reference)})
+        }
         ("EmbeddingsRequest", "encoding_format") => json!({"type": "string", "enum": ["float", "base64"]}),
         ("ModerationRequest", "input") => json!({"anyOf": [
             {"type": "string"},
@@ -240,6 +254,8 @@ fn describes(object: &str, member: &str) -> Option<&'static str> {
         ("EmbeddingsRequest", "encoding_format") => {
             "How vectors are written: as numbers, or as base64 of their floats. Absent: float."
         }
+        (EXPLAIN, "endpoint") => "Where it would be sent. Absent: /v1/chat/completions.",
+        (EXPLAIN, "request") => "What would be asked. Required.",
         (UPDATE, "metadata") => "Takes the place of all that was attached; null takes it away. Required.",
         _ => return None,
     })

@@ -8,6 +8,7 @@ use penstock_proto::inference::v1::{
     Metadata, MetadataPair, Model, ModerateResponse, StoredCompletion, StoredMessage, Tool, ToolCall, Usage,
     message::Content,
 };
+use penstock_proto::router::v1::{Decision, ExplainResponse};
 
 use super::*;
 use crate::{
@@ -176,6 +177,7 @@ fn examples_are_what_they_are_examples_of() {
                 "CompletionRequest" => text::request::read(body.as_bytes()).map(drop),
                 "EmbeddingsRequest" => embeddings::read(body.as_bytes()).map(drop),
                 "ModerationRequest" => moderations::read(body.as_bytes()).map(drop),
+                "ExplainRequest" => crate::admin::read(body.as_bytes()).map(drop),
                 "StoredCompletionUpdate" => crate::stored::read_update(body.as_bytes()).map(drop),
                 other => panic!("say how {other} is read"),
             };
@@ -337,6 +339,17 @@ fn stored_answers_are_as_they_are_described() {
 }
 
 #[test]
+fn decisions_are_as_they_are_described() {
+    let full = crate::admin::tests::full();
+    for decision in [Decision::default(), full.decision.clone().unwrap()] {
+        conforms("Decision", &crate::admin::decision(&decision));
+    }
+    for answer in [ExplainResponse::default(), full] {
+        conforms("Explanation", &crate::admin::explanation(&answer));
+    }
+}
+
+#[test]
 fn models_and_problems_are_as_they_are_described() {
     let capabilities = Capabilities { chat: Some(true), context_tokens: Some(1), ..Capabilities::default() };
     let full = Model { aliases: vec!["x".into()], capabilities: Some(capabilities), ..Model::default() };
@@ -345,10 +358,10 @@ fn models_and_problems_are_as_they_are_described() {
     }
     for reason in penstock_proto::Reason::ALL {
         let error = penstock_proto::Error::new(*reason, "x");
-        conforms("Problem", &problem::body(&error, "/", "r"));
+        conforms("Problem", &problem::body(&error, "/", "r", Some("dec-1")));
     }
     let error = penstock_proto::Error::invalid(vec![penstock_proto::Violation::new("a", "b")]);
-    conforms("Problem", &problem::body(&error, "/", "r"));
+    conforms("Problem", &problem::body(&error, "/", "r", Some("dec-1")));
 }
 
 #[tokio::test]

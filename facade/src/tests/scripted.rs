@@ -24,6 +24,11 @@ use penstock_proto::{
         ListModelsRequest, ListModelsResponse, Model, ModerateRequest, ModerateResponse,
         inference_server::{Inference, InferenceServer},
     },
+    router::v1::{
+        ExplainRequest, ExplainResponse, GetDecisionRequest, GetDecisionResponse, ReloadRequest,
+        ReloadResponse,
+        routing_server::{Routing, RoutingServer},
+    },
 };
 use serde_json::Value;
 use tonic::{Response, Status, service::Routes};
@@ -50,11 +55,13 @@ pub(crate) struct Seen {
     pub(crate) generate: Mutex<Vec<(GenerateRequest, HeaderMap)>>,
     pub(crate) remaining: Mutex<Option<Duration>>,
     pub(crate) dropped: AtomicUsize,
+    /// Metadata of the calls of operators.
+    pub(crate) routing: Mutex<Vec<HeaderMap>>,
     /// Calls that list models.
     pub(crate) lists: AtomicUsize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Scripted {
     script: Script,
     seen: Arc<Seen>,
@@ -146,6 +153,42 @@ impl Inference for Scripted {
     }
 }
 
+impl Scripted {
+    fn note<T>(&self, request: tonic::Request<T>) -> T {
+        let (metadata, _, message) = request.into_parts();
+        self.seen.routing.lock().unwrap().push(metadata.into_headers());
+        message
+    }
+}
+
+#[tonic::async_trait]
+impl Routing for Scripted {
+    async fn explain(
+        &self,
+        request: tonic::Request<ExplainRequest>,
+    ) -> Result<Response<ExplainResponse>, Status> {
+        self.note(request);
+        Ok(Response::new(crate::admin::tests::full()))
+    }
+
+    async fn get_decision(
+        &self,
+        request: tonic::Request<GetDecisionRequest>,
+    ) -> Result<Response<GetDecisionResponse>, Status> {
+        let decision = crate::admin::tests::full().decision.filter(|one| one.id == self.note(request).id);
+        let decision = decision.ok_or_else(|| Error::new(Reason::NotFound, "no such decision"))?;
+        Ok(Response::new(GetDecisionResponse { decision: Some(decision) }))
+    }
+
+    async fn reload(
+        &self,
+        request: tonic::Request<ReloadRequest>,
+    ) -> Result<Response<ReloadResponse>, Status> {
+        self.note(request);
+        Ok(Response::new(ReloadResponse { changed: true, needs_restart: vec!["facade".into()] }))
+    }
+}
+
 /// The facade before the scripted router.
 pub(crate) struct Facade {
     pub(crate) routes: Router,
@@ -180,7 +223,9 @@ impl Facade {
         let chassis = Chassis::default();
         let seen = Arc::new(Seen::default());
         let router = Scripted { script, seen: Arc::clone(&seen) };
-        let channel = Channel::local(Routes::new(InferenceServer::new(router)), &chassis);
+        let routes =
+            Routes::new(InferenceServer::new(router.clone())).add_service(RoutingServer::new(router));
+        let channel = Channel::local(routes, &chassis);
         let routes = start(config, channel.clone(), vec![(SERVICE, channel)], &chassis);
         Self { routes, seen, chassis }
     }

@@ -17,6 +17,8 @@ use pin_project_lite::pin_project;
 use tokio::time::sleep;
 use tower::Service;
 
+use crate::taking::stream_waits;
+
 /// How often an idle connection is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -135,7 +137,11 @@ impl<B: Body> Body for WatchedBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().inner.poll_frame(cx)
+        // Asked for more: what it had is on its way.
+        stream_waits(false);
+        let polled = self.project().inner.poll_frame(cx);
+        stream_waits(matches!(polled, Poll::Ready(Some(Ok(_)))));
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -7,6 +7,7 @@ mod busy;
 mod channel;
 pub mod config;
 mod context;
+mod door;
 mod early;
 mod health;
 mod limits;
@@ -16,12 +17,14 @@ mod reflection;
 pub mod reload;
 pub mod server;
 mod stack;
+mod taking;
 mod tasks;
 mod telemetry;
 
 pub use arrival::arriving;
 pub use channel::{Channel, InvalidEndpoint};
 pub use context::CallContext;
+pub use door::{Class, Door, DoorConfig, Guarded, Held, Pass};
 pub use early::Opening;
 pub use health::{
     Check, CheckConfig, Component, DEPLOYMENT_PREFIX, Evidence, Health, HealthConfig, Judge, MODEL_PREFIX,
@@ -44,6 +47,7 @@ pub struct Chassis {
     pub metrics: Metrics,
     /// Where background work runs.
     pub tasks: Tasks,
+    doors: door::Doors,
 }
 
 impl Chassis {

@@ -65,6 +65,13 @@ impl Process {
         Self { chassis, servers, config }
     }
 
+    /// Cuts what a peer has taken nothing of for so long, instead of the hour that a call may take at most.
+    #[must_use]
+    pub fn with_write_timeout(mut self, timeout: Duration) -> Self {
+        self.servers.write_timeout = timeout;
+        self
+    }
+
     /// Serves `service` on `listener` until the process shuts down.
     pub fn serve<S, B>(&self, listener: TcpListener, service: S)
     where

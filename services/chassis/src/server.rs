@@ -1,5 +1,5 @@
 //! The server: one accept loop for gRPC and HTTP, on hyper, with the limits that neither tonic's nor axum's own
-//! loop sets: silent connections, slow heads, resets, header lists, connections at once.
+//! loop sets: silent connections, slow heads, slow readers, resets, header lists, connections at once.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
@@ -20,7 +20,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{body::Body, service::Routes};
 use tower::{BoxError, Service, ServiceExt as _};
 
-use crate::{Chassis, arrival::arriving, busy::Busy, config::Section, stack::ServerStack};
+use crate::{
+    Chassis,
+    arrival::arriving,
+    busy::Busy,
+    config::Section,
+    limits::MAX_TIMEOUT,
+    stack::ServerStack,
+    taking::{Sending, Streams, Taking},
+};
 
 /// Most connections at once; beyond it new ones wait to be accepted. Each costs about 20 KiB.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -33,7 +41,7 @@ const HEAD_MAX_BYTES: usize = 64 << 10;
 /// Largest HTTP/2 header list, in bytes.
 const HEADER_LIST_MAX_BYTES: u32 = 16 << 10;
 /// Most streams at once on one HTTP/2 connection: a router has one connection to an adapter.
-const STREAMS_MAX: u32 = 4096;
+pub(crate) const STREAMS_MAX: u32 = 4096;
 /// An HTTP/2 peer that does not answer pings is gone.
 const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 /// The pause after an accept that failed (too many open files): no busy loop.
@@ -111,6 +119,8 @@ pub(crate) struct Servers {
     connections: TaskTracker,
     draining: CancellationToken,
     aborting: CancellationToken,
+    /// How long a peer may take nothing of what is sent to it.
+    pub(crate) write_timeout: Duration,
 }
 
 impl Servers {
@@ -119,6 +129,8 @@ impl Servers {
             connections: TaskTracker::new(),
             draining: CancellationToken::new(),
             aborting: chassis.tasks.aborting(),
+            // Between services the facade's, which is shorter, goes first.
+            write_timeout: MAX_TIMEOUT,
         }
     }
 
@@ -175,7 +187,9 @@ impl Servers {
         if !matches!(spoke, Some(Ok(Ok(())))) {
             return;
         }
-        let builder = builder();
+        let builder = builder(self.write_timeout);
+        let taking = Taking::default();
+        let stream = Sending::new(stream, taking.clone());
         let busy = Busy::default();
         let service = busy.watch(service);
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
@@ -192,6 +206,10 @@ impl Servers {
             ended = connection.as_mut() => ended,
             // hyper waits for ever for the rest of an HTTP/2 preface.
             () = busy.mute(HEAD_TIMEOUT) => return,
+            () = taking.stalled(self.write_timeout) => {
+                tracing::debug!("a connection that nobody reads from is cut");
+                return;
+            }
             () = self.draining.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
@@ -218,8 +236,8 @@ impl Servers {
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(write_timeout: Duration) -> Builder<Streams> {
+    let mut builder = Builder::new(Streams(write_timeout));
     builder
         .http1()
         .timer(TokioTimer::new())

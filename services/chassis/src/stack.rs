@@ -32,8 +32,9 @@ use crate::{
     metrics::RpcMetrics,
 };
 
-/// Most calls served at once by one process; beyond it calls are refused at once. Each costs a few KiB.
-const MAX_IN_FLIGHT: usize = 16_384;
+/// Most calls served at once by one process, whatever its door lets in; beyond it calls are refused at once.
+/// Each costs a few KiB.
+pub(crate) const MAX_IN_FLIGHT: usize = 16_384;
 /// Most streams at once that only watch something: they stay for ever, so they get a room of their own.
 const MAX_WATCHES: usize = 1024;
 

@@ -339,7 +339,7 @@ pub(crate) mod tests {
             delivered_bytes: 0,
             usage: None,
             outcome: None,
-            trail: Decisions::default().keep(Decision::default(), "r"),
+            trail: Decisions::new(1, Duration::from_secs(60)).keep(Decision::default(), "r"),
             key: None,
             answer: None,
             started: Instant::now(),

@@ -118,7 +118,7 @@ impl Admitted {
         if fallbacks > 0 {
             insert(head, metadata::FALLBACKS, &fallbacks.to_string());
         }
-        insert(head, metadata::DECISION, self.caller.trail.id());
+        self.caller.trail.sign(head);
         insert(head, metadata::CACHE, cache);
         insert_limits(head, &self.limits);
     }
@@ -156,7 +156,7 @@ impl Admitted {
             error.retry_after = Some(RETRY_AFTER);
         }
         let mut status = Status::from(error);
-        insert(status.metadata_mut(), metadata::DECISION, self.caller.trail.id());
+        self.caller.trail.sign(status.metadata_mut());
         insert_limits(status.metadata_mut(), &self.limits);
         status
     }

@@ -8,7 +8,10 @@ mod routing;
 
 use std::time::Duration;
 
-use penstock_chassis::config::{Document, Section};
+use penstock_chassis::{
+    DoorConfig,
+    config::{Document, Section},
+};
 
 pub use self::retrying::Retrying;
 #[cfg(test)]
@@ -74,6 +77,12 @@ pub struct Config {
     pub attempts: usize,
     /// What bounds further attempts.
     pub retrying: Retrying,
+    /// How many requests may be in progress.
+    pub door: DoorConfig,
+    /// How long a decision can be looked up.
+    pub decisions_ttl: Duration,
+    /// Most decisions that can be looked up; 0: none.
+    pub decisions_max: usize,
     /// What one request may ask for.
     pub caps: Caps,
     /// What may change while the process runs.
@@ -122,6 +131,16 @@ impl Config {
             // One deployment and three others: beyond that an answer would come too late anyway.
             attempts: usize::try_from(section.integer("attempts", 4, 1..=100)).unwrap_or(4),
             retrying: Retrying::read(section),
+            door: DoorConfig::read(section),
+            // Long enough to ask why after a complaint, short enough that it says little of who asks for what.
+            decisions_ttl: section.duration(
+                "decisions_ttl",
+                Duration::from_secs(15 * 60),
+                Duration::from_secs(1)..=Duration::from_secs(24 * 3600),
+            ),
+            // Seconds of heavy traffic, all of a light one's; a few megabytes at most.
+            decisions_max: usize::try_from(section.integer("decisions_max", 1000, 0..=100_000))
+                .unwrap_or(1000),
             caps: read_caps(section),
             routing: Routing::read(document, deployments),
         }

@@ -1,28 +1,53 @@
 //! Decisions that were made, kept for a while so that they can be looked up, with what was attempted and how it
-//! ended. Bounded; the oldest go first.
+//! ended. Bounded by number and by age; the oldest go first. A request pays one short lock for it: nothing is copied
+//! but the load of the deployments that were looked at, and what is forgotten is dropped outside of the lock.
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use penstock_proto::router::v1::AttemptKind;
+use penstock_proto::{Error, metadata, router::v1::AttemptKind};
 use tokio::time::Instant;
+use tonic::{Status, metadata::MetadataMap};
 
-use crate::decision::{Candidate, Decision};
+use crate::decision::{Candidate, Considered, Decision};
 
-/// Decisions that are kept: some minutes of light traffic, seconds of heavy traffic, a few megabytes.
-const KEPT_MAX: usize = 1000;
+/// Most deployments of one decision that are kept: who has more has read enough of it.
+const CONSIDERED_MAX: usize = 32;
+/// Most that are forgotten for one that is new: whatever was kept in a busy hour does not go all at once.
+const FORGOTTEN_MAX: usize = 2;
 
 /// Decisions that were made. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Decisions(Arc<Mutex<Kept>>);
+#[derive(Clone, Debug)]
+pub(crate) struct Decisions {
+    kept: Arc<Mutex<Kept>>,
+    /// Most that are kept.
+    most: usize,
+    /// How long.
+    ttl: Duration,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
     by_id: HashMap<Arc<str>, Trail>,
-    oldest_first: VecDeque<Arc<str>>,
+    oldest_first: VecDeque<Trail>,
+}
+
+/// What this router saw of a deployment when it decided.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) in_flight: u32,
+    /// Time to the first content to expect; `None`: nothing was seen yet.
+    pub(crate) expected: Option<Duration>,
+}
+
+impl From<&Considered> for Seen {
+    fn from(considered: &Considered) -> Self {
+        let load = &considered.candidate.deployment.load;
+        Self { in_flight: load.in_flight(), expected: load.expected() }
+    }
 }
 
 /// One decision and what came of it. Cheap to clone.
@@ -36,7 +61,9 @@ pub(crate) struct Entry {
     pub(crate) made_at: SystemTime,
     pub(crate) made: Instant,
     pub(crate) decision: Decision,
-    pub(crate) log: Mutex<Log>,
+    /// One for each that was considered.
+    pub(crate) seen: Vec<Seen>,
+    log: Mutex<Log>,
 }
 
 /// What came of a decision.
@@ -59,31 +86,63 @@ pub(crate) struct Attempt {
 }
 
 impl Decisions {
+    /// Keeps at most `most` of them, each for `ttl`.
+    pub(crate) fn new(most: usize, ttl: Duration) -> Self {
+        Self { kept: Arc::default(), most, ttl }
+    }
+
     /// Keeps a decision for the request of that id.
-    pub(crate) fn keep(&self, decision: Decision, request_id: &str) -> Trail {
-        let id: Arc<str> = format!("dec-{:016x}", fastrand::u64(..)).into();
+    pub(crate) fn keep(&self, mut decision: Decision, request_id: &str) -> Trail {
+        decision.considered.truncate(CONSIDERED_MAX);
+        let now = Instant::now();
         let trail = Trail(Arc::new(Entry {
-            id: Arc::clone(&id),
+            id: format!("dec-{:016x}", fastrand::u64(..)).into(),
             request_id: request_id.to_owned(),
             made_at: SystemTime::now(),
-            made: Instant::now(),
+            made: now,
+            seen: decision.considered.iter().map(Seen::from).collect(),
             decision,
             log: Mutex::default(),
         }));
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.oldest_first.len() >= KEPT_MAX
-            && let Some(oldest) = kept.oldest_first.pop_front()
-        {
-            kept.by_id.remove(&oldest);
+        if self.most > 0 {
+            // Bound to a name: the last one who holds a decision drops it, and that is not to be inside of the lock.
+            let _forgotten = self.kept().add(trail.clone(), self.most, self.ttl, now);
         }
-        kept.oldest_first.push_back(Arc::clone(&id));
-        kept.by_id.insert(id, trail.clone());
         trail
     }
 
     /// The decision of that id, if it is still kept.
     pub(crate) fn get(&self, id: &str) -> Option<Trail> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
+        let trail = self.kept().by_id.get(id).cloned()?;
+        (trail.0.made.elapsed() < self.ttl).then_some(trail)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    /// Adds one and gives back what is forgotten for it.
+    fn add(
+        &mut self,
+        trail: Trail,
+        most: usize,
+        ttl: Duration,
+        now: Instant,
+    ) -> [Option<Trail>; FORGOTTEN_MAX] {
+        let forgotten = [(); FORGOTTEN_MAX].map(|()| {
+            let oldest = self.oldest_first.front()?;
+            if self.oldest_first.len() < most && now.duration_since(oldest.0.made) < ttl {
+                return None;
+            }
+            let oldest = self.oldest_first.pop_front()?;
+            self.by_id.remove(&oldest.0.id);
+            Some(oldest)
+        });
+        self.by_id.insert(Arc::clone(&trail.0.id), trail.clone());
+        self.oldest_first.push_back(trail);
+        forgotten
     }
 }
 
@@ -121,7 +180,32 @@ impl Trail {
         self.log().outcome = Some(outcome);
     }
 
-    fn log(&self) -> std::sync::MutexGuard<'_, Log> {
+    /// Puts the identity of the decision into what the caller is told.
+    pub(crate) fn sign(&self, head: &mut MetadataMap) {
+        // Hexadecimal digits and a dash: metadata holds them.
+        if let Ok(id) = self.id().parse() {
+            head.insert(metadata::DECISION, id);
+        }
+    }
+
+    /// A refusal that names the decision.
+    pub(crate) fn signed(&self, mut status: Status) -> Status {
+        self.sign(status.metadata_mut());
+        status
+    }
+
+    /// Notes that the request was refused before anybody was asked, and says so.
+    pub(crate) fn refuse(&self, error: Error) -> Status {
+        self.end(error.reason.as_str());
+        self.signed(error.into())
+    }
+
+    /// What came of it so far.
+    pub(crate) fn so_far(&self) -> Log {
+        self.log().clone()
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
         self.0.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -157,3 +241,6 @@ impl Drop for Noted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ mod config;
 mod decision;
 mod decisions;
 mod deployments;
+mod explain;
 mod hash;
 mod load;
 mod merge;
@@ -41,7 +42,7 @@ pub use config::{
 
 use std::{sync::Arc, time::Duration};
 
-use penstock_chassis::{Channel, Chassis, Live, MESSAGE_MAX_BYTES, Reloader};
+use penstock_chassis::{Channel, Chassis, Class, Door, Live, MESSAGE_MAX_BYTES, Reloader};
 use penstock_proto::{
     inference::v1::{inference_server::InferenceServer, stored_completions_server::StoredCompletionsServer},
     router::v1::routing_server::RoutingServer,
@@ -80,12 +81,20 @@ pub fn start(
     ] {
         health.watch_channel(name, required, Duration::ZERO, channel, tasks);
     }
+    let door = Door::new("router", config.door, chassis);
     let router = Arc::new(service::Router::start(config, live, reloader, channels, chassis));
     let stored = StoredCompletionsServer::from_arc(Arc::clone(&router));
+    // Not through the door: how things are decided is asked for when there is too much to do.
     let routing = RoutingServer::from_arc(Arc::clone(&router)).max_decoding_message_size(MESSAGE_MAX_BYTES);
-    Routes::new(InferenceServer::from_arc(router).max_decoding_message_size(MESSAGE_MAX_BYTES))
-        .add_service(stored)
+    let inference = InferenceServer::from_arc(router).max_decoding_message_size(MESSAGE_MAX_BYTES);
+    Routes::new(door.guard(inference, class_of))
+        .add_service(door.guard(stored, |_| Class::Batch))
         .add_service(routing)
+}
+
+/// What a call of `Inference` is to the door.
+fn class_of(path: &str) -> Class {
+    if path.ends_with("/Generate") { Class::Answer } else { Class::Batch }
 }
 
 #[cfg(test)]

@@ -74,7 +74,28 @@ const TABLE: [Need; 11] = [
     Need { field: "n", met: |known| known.multiple_choices, what: "gives more than one choice" },
 ];
 
+/// The words for them, in the same order.
+const WORDS: [&str; TABLE.len()] = [
+    "chat",
+    "completions",
+    "embeddings",
+    "moderations",
+    "tools",
+    "images",
+    "audio",
+    "json_schema",
+    "prefill",
+    "logprobs",
+    "choices",
+];
+
 impl Needs {
+    /// In words, such as `tools`.
+    pub(crate) fn words(self) -> impl Iterator<Item = &'static str> {
+        let is_there = move |bit: u16| !self.both(Needs(1 << bit)).is_empty();
+        WORDS.into_iter().zip(0..).filter(move |(_, bit)| is_there(*bit)).map(|(word, _)| word)
+    }
+
     /// What `request` needs.
     pub(crate) fn of(request: &GenerateRequest) -> Needs {
         let mut needs = match &request.input {

@@ -96,7 +96,7 @@ impl Router {
                 config.retrying.clone(),
                 chassis,
             ),
-            decisions: Decisions::default(),
+            decisions: Decisions::new(config.decisions_max, config.decisions_ttl),
             accounting: Accounting::start(&channels.rate_limiter, &channels.cache, chassis),
             keeper: Keeper::new(&channels.cache, config.store_timeout, chassis),
             unlimited,
@@ -123,9 +123,21 @@ impl Router {
         &self,
         context: &CallContext,
         caller: &MetadataMap,
-        mut request: GenerateRequest,
+        request: GenerateRequest,
     ) -> Result<Checked, Status> {
         let principal = self.principal(context, caller).await?;
+        self.judge(caller, request, principal, false)
+    }
+
+    /// What is to be done about a request of `principal`; with `all`, of every deployment. Nobody is asked, and nothing
+    /// is taken.
+    fn judge(
+        &self,
+        caller: &MetadataMap,
+        mut request: GenerateRequest,
+        principal: Arc<Principal>,
+        all: bool,
+    ) -> Result<Checked, Status> {
         let violations = validate::generate_request(&request);
         if !violations.is_empty() {
             return Err(Error::invalid(violations).into());
@@ -144,10 +156,9 @@ impl Router {
             steering: &steering,
             request: Some(&request),
             attempts: self.config.attempts,
-            all: false,
+            all,
         };
         let Decided { model, route, decision } = decide(&registry, &asked)?;
-        let route = route?;
         request.model = model.name.to_string();
         Ok(Checked { model: Arc::clone(&model.name), request, plan, route, decision, principal })
     }
@@ -166,6 +177,7 @@ impl Router {
         });
         let (prompt_tokens, answer_tokens) = (decision.prompt_tokens, decision.completion_tokens);
         let trail = self.decisions.keep(decision, context.request_id());
+        let route = route.map_err(|error| refused(&context, trail.refuse(error)))?;
         // Before anything is taken: whatever becomes of the request, and whenever, its record says so.
         let mut record = self.accounting.record(Account {
             context: context.clone(),
@@ -189,7 +201,7 @@ impl Router {
         let tokens = prompt_tokens.saturating_add(answer_tokens);
         let reserve = self.reserve_for(&mut record, &context, &principal, &model, tokens);
         let (reserved, found) = tokio::join!(reserve, self.look_up(&context, key.as_ref(), &plan));
-        let limits = reserved?.limits;
+        let limits = reserved.map_err(|status| trail.signed(status))?.limits;
         let options = request.stream_options.as_ref();
         let include_usage = options.and_then(|options| options.include_usage).unwrap_or(false);
         let stream = request.stream;
@@ -231,13 +243,7 @@ impl Router {
         model: &str,
         tokens: u64,
     ) -> Result<ReserveResponse, Status> {
-        let subject = Subject {
-            key_id: principal.key_id.clone(),
-            tenant: principal.tenant.clone(),
-            model: model.to_owned(),
-            key_limits: principal.limits.clone(),
-        };
-        let request = ReserveRequest { subject: Some(subject), tokens };
+        let request = ReserveRequest { subject: Some(subject(principal, model)), tokens };
         let request = context.with_timeout(self.config.limiter_timeout).request(request);
         let status = match self.limiter.clone().reserve(request).await {
             Ok(answer) => return Ok(answer.into_inner()),
@@ -327,9 +333,19 @@ struct Checked {
     model: Arc<str>,
     request: GenerateRequest,
     plan: Plan,
-    /// Whom to ask, in order, and why.
-    route: Route,
+    /// Whom to ask, in order, and why; or why nobody can be asked.
+    route: Result<Route, Error>,
     decision: Decision,
+}
+
+/// Whose limits apply to a request.
+fn subject(principal: &Principal, model: &str) -> Subject {
+    Subject {
+        key_id: principal.key_id.clone(),
+        tenant: principal.tenant.clone(),
+        model: model.to_owned(),
+        key_limits: principal.limits.clone(),
+    }
 }
 
 /// Tokens to reserve: the prompt by its size, the answers by what they may hold at most.

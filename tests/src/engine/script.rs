@@ -56,6 +56,9 @@ pub enum Head {
     },
     /// Close the connection without a byte.
     Close,
+    /// These bytes instead of a head, whatever they are; then the `Raw` steps as they are, with no chunks around
+    /// them, and the steps that say nothing. The connection is closed at the end.
+    Raw(Vec<u8>),
 }
 
 /// What to do with one request.
@@ -144,6 +147,11 @@ impl Script {
     pub fn html() -> Script {
         let page = format!("<html><body>{} welcome</body></html>", crate::ENGINE_CANARY);
         Script::status_with(200, &[("content-type", "text/html")], &page)
+    }
+
+    /// These bytes instead of HTTP, then `steps`.
+    pub fn raw(bytes: impl Into<Vec<u8>>, steps: impl Into<Vec<Step>>) -> Script {
+        Script { head: Head::Raw(bytes.into()), ..Script::steps(steps) }
     }
 
     /// The same script behind `step`, before the head.

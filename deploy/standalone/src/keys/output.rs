@@ -8,7 +8,7 @@ use penstock_proto::{
 };
 use serde_json::{Value, json};
 
-use crate::caller::moment;
+use crate::{caller::moment, table::table};
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -101,21 +101,6 @@ impl Style {
 
 fn principal(key: &Key) -> Principal {
     key.principal.clone().unwrap_or_default()
-}
-
-/// Rows whose columns are aligned; the last one is not filled up.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
 }
 
 fn as_json(key: &Key) -> Value {

@@ -13,7 +13,7 @@ use prost_types::Timestamp;
 const TEXT_MAX: usize = 600;
 
 /// The word for a state: never a colour alone.
-pub(super) fn state(state: State) -> &'static str {
+pub(crate) fn state(state: State) -> &'static str {
     match state {
         State::Up => "UP",
         State::Degraded => "DEGRADED",
@@ -45,7 +45,7 @@ pub(super) fn kind(kind: Kind) -> Option<&'static str> {
 }
 
 /// How long a check took: `0.4 ms`, `120 ms`, `3.1 s`.
-pub(super) fn latency(latency: Option<prost_types::Duration>) -> Option<String> {
+pub(crate) fn latency(latency: Option<prost_types::Duration>) -> Option<String> {
     let span = Duration::try_from(latency?).ok()?;
     let milliseconds = span.as_secs_f64() * 1e3;
     Some(match milliseconds {
@@ -85,7 +85,7 @@ pub(super) fn uptime(span: Duration) -> String {
 }
 
 /// Text from elsewhere for a terminal: on one line, nothing in it acts, and not without end.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut safe = String::new();
     for (number, letter) in text.chars().enumerate() {
         if number >= TEXT_MAX {

@@ -22,6 +22,7 @@ fn completions() -> Value {
     let about = "The legacy completions. With `stream` the answer comes as server-sent events as it is made.";
     Operation::new("createCompletion", "Texts", "Continue a text", about)
         .asked()
+        .steered()
         .parameter(cache_control())
         .body("CompletionRequest", request)
         .content("200", "The continuation: JSON, or events if `stream` is true.", json!({
@@ -38,6 +39,7 @@ fn embeddings() -> Value {
         "model": examples::MODEL, "usage": {"prompt_tokens": 4, "total_tokens": 4}});
     Operation::new("createEmbedding", "Texts", "Turn texts into vectors", "In the order of the texts.")
         .asked()
+        .steered()
         .body("EmbeddingsRequest", request)
         .answers("200", "The vectors.", "EmbeddingList", answer)
         .refused(ENGINE)
@@ -49,6 +51,7 @@ fn moderations() -> Value {
     let answer = json!({"id": "modr-1", "model": "judge", "results": [{"flagged": false}]});
     Operation::new("createModeration", "Texts", "Judge texts and images", "By an engine that can.")
         .asked()
+        .steered()
         .body("ModerationRequest", request)
         .answers("200", "The judgements, as the engine gave them.", "Moderation", answer)
         .refused(ENGINE)

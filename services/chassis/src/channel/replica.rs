@@ -22,13 +22,19 @@ use tonic_health::pb::{
 };
 use tower::{Service as _, ServiceExt as _};
 
-use crate::Tasks;
+use crate::{Tasks, server::STREAMS_MAX};
 
 /// A connection inside a data centre is there at once or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A silent partition is noticed after the sum of the two; TCP alone takes minutes.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What one answer may have under way before its caller has read it, in bytes: the least that HTTP/2 begins with,
+/// and more than a token needs. It is also what a caller that does not read costs.
+const STREAM_WINDOW: u32 = 64 << 10;
+/// What all answers together may: so much that no number of callers that do not read stops the others, up to what
+/// the other side allows at once.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX;
 /// The pause after a first failure, and the longest that it grows to by doubling.
 const EJECTION: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -89,7 +95,9 @@ impl Replica {
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .keep_alive_while_idle(true);
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
         let replica = Arc::new(Self {
             address,
             channel: endpoint.connect_lazy(),

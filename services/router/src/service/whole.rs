@@ -24,13 +24,14 @@ impl Router {
         let started = Instant::now();
         let context = CallContext::of(&request);
         let (caller, _, request) = request.into_parts();
-        let (principal, model, route, decision, plan) =
-            match self.check_whole(&context, &caller, &request).await {
-                Ok(checked) => checked,
-                Err(status) => return Err(refused(&context, status)),
-            };
+        let principal =
+            self.principal(&context, &caller).await.map_err(|status| refused(&context, status))?;
+        let Checked { model, route, decision, plan } = self
+            .judge_whole(&caller, &request, &principal, false)
+            .map_err(|status| refused(&context, status))?;
         let prompt_tokens = decision.prompt_tokens;
         let trail = self.decisions.keep(decision, context.request_id());
+        let route = route.map_err(|error| refused(&context, trail.refuse(error)))?;
         // Before anything is taken, as in `answer`.
         let mut record = self.accounting.record(Account {
             context: context.clone(),
@@ -51,41 +52,52 @@ impl Router {
             started,
             first_content_after: None,
         });
-        let limits = self.reserve_for(&mut record, &context, &principal, &model, prompt_tokens).await?.limits;
+        let reserved = self.reserve_for(&mut record, &context, &principal, &model, prompt_tokens).await;
+        let limits = reserved.map_err(|status| trail.signed(status))?.limits;
         let (stream, include_usage, keep) = (false, true, None);
         let caller = Caller { context, tenant: principal.tenant.clone(), trail };
         let admitted = Admitted { caller, model, stream, include_usage, plan, limits, record, keep };
         admitted.ask_whole(&self.dispatch, request, route).await
     }
 
-    /// Whether such a request may be asked at all, of which model, and whom to ask.
-    async fn check_whole<R: Whole>(
+    /// What is to be done about such a request of `principal`; with `all`, of every deployment. Nobody is asked, and
+    /// nothing is taken.
+    pub(super) fn judge_whole<R: Whole>(
         &self,
-        context: &CallContext,
         caller: &MetadataMap,
         request: &R,
-    ) -> Result<(Arc<Principal>, Arc<str>, Route, Decision, Plan), Status> {
-        let principal = self.principal(context, caller).await?;
+        principal: &Principal,
+        all: bool,
+    ) -> Result<Checked, Status> {
         let violations = request.violations();
         if !violations.is_empty() {
             return Err(Error::invalid(violations).into());
         }
         let registry = self.registry.load();
-        let name = request.asked_model(&registry, &principal)?;
+        let name = request.asked_model(&registry, principal)?;
         let plan = Directives::of(caller)?.without_cache();
         let asked = Asked {
             needs: R::NEEDS,
             name,
             prompt_tokens: request.estimate(),
             completion_tokens: 0,
-            principal: &principal,
+            principal,
             steering: &Steering::of(caller)?,
             request: None,
             attempts: self.config.attempts,
-            all: false,
+            all,
         };
         let Decided { model, route, decision } = decide(&registry, &asked)?;
-        let route = route?;
-        Ok((Arc::clone(&principal), Arc::clone(&model.name), route, decision, plan))
+        Ok(Checked { model: Arc::clone(&model.name), route, decision, plan })
     }
+}
+
+/// Such a request that may be asked, if the limits allow it.
+pub(super) struct Checked {
+    /// The registered name of the model.
+    model: Arc<str>,
+    /// Whom to ask, in order, and why; or why nobody can be asked.
+    pub(super) route: Result<Route, Error>,
+    pub(super) decision: Decision,
+    plan: Plan,
 }
