@@ -293,7 +293,7 @@ both! {
         let post = async |body: Value| client.post("/admin/v1/explain", body.to_string()).await;
         post(json!({"request": chat("nobody")})).await.problem(404, "model_not_found");
         let wrong = post(json!({"request": with(chat("test-model"), json!({"temperature": 9}))})).await;
-        assert_eq!(wrong.problem(422, "invalid_value")["errors"][0]["field"], "request.temperature");
+        assert_eq!(wrong.problem(422, "invalid_value")["errors"][0]["field"], "temperature");
         post(json!({"request": chat("test-model"), "more": 1})).await.problem(422, "invalid_value");
         post(json!({"endpoint": "/v1/embeddings", "request": {"model": "test-model", "input": "x"}})).await.json();
         client.post("/admin/v1/explain", "{").await.problem(400, "invalid_json");
