@@ -136,10 +136,8 @@ impl Answer {
     /// The engine's stream ended well; the answer is whole only if every choice did.
     fn end(&mut self) -> Option<Result<GenerateResponse, Status>> {
         if self.began == 0 || self.began != self.ended {
-            return self.break_off(Error::new(
-                Reason::EngineCut,
-                "the engine's answer ended before it was whole",
-            ));
+            return self
+                .break_off(Error::new(Reason::EngineCut, "the engine's answer ended before it was whole"));
         }
         self.rest = None;
         if let Some(resume) = self.resume.take() {

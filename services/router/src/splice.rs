@@ -92,12 +92,7 @@ impl Cursor {
     }
 
     /// Compares a text and takes out what was said. True: that was all of it.
-    fn hear(
-        &mut self,
-        field: Field,
-        text: &mut Option<String>,
-        speech: &Speech,
-    ) -> Result<bool, Diverged> {
+    fn hear(&mut self, field: Field, text: &mut Option<String>, speech: &Speech) -> Result<bool, Diverged> {
         if self.is_past {
             return Ok(false);
         }
@@ -226,9 +221,10 @@ fn has_something(choice: &mut Choice) -> bool {
     let is_function =
         |one: &FunctionCall| filled(&one.name) || filled(&one.arguments) || !one.extensions.is_empty();
     let is_call = |call: &ToolCall| {
-        let is_custom = call.custom.as_ref().is_some_and(|one| {
-            filled(&one.name) || filled(&one.input) || !one.extensions.is_empty()
-        });
+        let is_custom = call
+            .custom
+            .as_ref()
+            .is_some_and(|one| filled(&one.name) || filled(&one.input) || !one.extensions.is_empty());
         let is_function = call.function.as_ref().is_some_and(is_function);
         call.id.is_some() || is_function || is_custom || !call.extensions.is_empty()
     };

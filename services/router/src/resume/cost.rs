@@ -48,7 +48,8 @@ impl Cost {
         if let Splice::Continue(join) = splice {
             dropped = tokens_of_bytes(join.dropped).min(usage.completion_tokens);
             usage.prompt_tokens = usage.prompt_tokens.saturating_sub(self.prefill).max(1);
-            usage.completion_tokens = usage.completion_tokens.saturating_sub(dropped).saturating_add(self.before);
+            usage.completion_tokens =
+                usage.completion_tokens.saturating_sub(dropped).saturating_add(self.before);
             usage.total_tokens = usage.prompt_tokens.saturating_add(usage.completion_tokens);
             usage.estimated = true;
             // Details of a part only.

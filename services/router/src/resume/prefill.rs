@@ -1,8 +1,6 @@
 //! The request that has another engine go on from what was said, and whether there can be one.
 
-use penstock_proto::inference::v1::{
-    GenerateRequest, Message, generate_request::Input, message::Content,
-};
+use penstock_proto::inference::v1::{GenerateRequest, Message, generate_request::Input, message::Content};
 
 use crate::said::Said;
 
@@ -107,7 +105,9 @@ mod tests {
         let refusal = Delta { refusal: Some("no".into()), ..Delta::default() };
         let odd = Extension { name: "odd".into(), json: "1".into() };
         let odd = Delta { extensions: vec![odd], ..text("x") };
-        for said in [vec![], vec![text(" \n")], vec![thought()], vec![text("x"), call], vec![refusal], vec![odd]] {
+        for said in
+            [vec![], vec![text(" \n")], vec![thought()], vec![text("x"), call], vec![refusal], vec![odd]]
+        {
             assert!(!can_be_continued(&asked(), &heard(&said)), "{said:?}");
         }
         let said = heard(&[text("Hello")]);

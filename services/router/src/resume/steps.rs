@@ -52,12 +52,7 @@ pub(super) struct Steps {
 
 impl Steps {
     /// After `current`, `left` may be asked if they are of the same model; so many at most.
-    pub(super) fn new(
-        policy: AfterCommit,
-        current: &Candidate,
-        left: Vec<Candidate>,
-        spare: usize,
-    ) -> Self {
+    pub(super) fn new(policy: AfterCommit, current: &Candidate, left: Vec<Candidate>, spare: usize) -> Self {
         // The answer's model is named already: no other one has a word in it.
         let left = left.into_iter().filter(|candidate| candidate.model == current.model);
         Self {
@@ -180,9 +175,7 @@ mod tests {
 
     #[test]
     fn who_refuses_a_prefill_says_it_again_if_that_is_allowed() {
-        for (policy, then) in
-            [(AfterCommit::Best, "replay b+"), (AfterCommit::Continue, "continue c+")]
-        {
+        for (policy, then) in [(AfterCommit::Best, "replay b+"), (AfterCommit::Continue, "continue c+")] {
             let mut steps = steps(policy, "a", &["b+", "c+"], 9);
             steps.broke(Reason::EngineCut, true);
             let first = steps.next().unwrap();

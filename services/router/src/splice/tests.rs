@@ -45,7 +45,11 @@ fn heard(chunks: &[GenerateChunk]) -> Said {
 }
 
 /// What the caller gets of `chunks` after the seam, as an answer takes it: what is passed on is said.
-fn passed(splice: &mut Splice, said: &mut Said, chunks: &[GenerateChunk]) -> Result<Vec<GenerateChunk>, Diverged> {
+fn passed(
+    splice: &mut Splice,
+    said: &mut Said,
+    chunks: &[GenerateChunk],
+) -> Result<Vec<GenerateChunk>, Diverged> {
     let mut passed = Vec::new();
     for chunk in chunks {
         let mut out = Vec::new();
@@ -84,8 +88,11 @@ fn in_pieces(text: &str, cuts: &[usize]) -> Vec<GenerateChunk> {
 
 /// Texts that repeat themselves, break characters apart and have much white space.
 fn texts() -> impl Strategy<Value = String> {
-    prop::collection::vec(prop::sample::select(vec!["a", "b", "ab", " ", "\n", "é", "\u{1F980}", "the "]), 0..24)
-        .prop_map(|words| words.concat())
+    prop::collection::vec(
+        prop::sample::select(vec!["a", "b", "ab", " ", "\n", "é", "\u{1F980}", "the "]),
+        0..24,
+    )
+    .prop_map(|words| words.concat())
 }
 
 fn at_boundary(text: &str, near: usize) -> usize {
@@ -180,7 +187,8 @@ proptest! {
 
 #[test]
 fn white_space_that_goes_on_is_not_lost() {
-    let rest = |said, goes_on| content(&joined(&[piece(said)], Join::new(said, false, true), &[piece(goes_on)]));
+    let rest =
+        |said, goes_on| content(&joined(&[piece(said)], Join::new(said, false, true), &[piece(goes_on)]));
     assert_eq!(rest("a\n", "\n\nb"), "\nb");
     assert_eq!(rest("a ", "\nb"), "\nb");
     assert_eq!(rest("a\n\n", "\nb"), "b");
@@ -292,7 +300,11 @@ fn second_thoughts_are_dropped_and_counted() {
 /// A call may follow a text that another engine began.
 #[test]
 fn what_only_looked_like_a_repetition_comes_before_what_follows() {
-    let rest = joined(&[piece("abc")], Join::new("abc", true, false), &[piece("ab"), call(0, Some("c"), Some("f"), "{}")]);
+    let rest = joined(
+        &[piece("abc")],
+        Join::new("abc", true, false),
+        &[piece("ab"), call(0, Some("c"), Some("f"), "{}")],
+    );
     assert_eq!(content(&rest[..1]), "ab");
     assert_eq!(rest[1].choices[0].delta.as_ref().unwrap().tool_calls.len(), 1);
 }
