@@ -302,6 +302,15 @@ impl Mesh {
         self.second = Some((service, self.start_second(service)));
     }
 
+    /// Puts this configuration in the place of the file, in one piece; the addresses are added to it.
+    pub fn rewrite(&self, config: &str) {
+        let second = self.second.as_ref().map(|(service, _)| *service);
+        let config = with_addresses(config, self.topology, &self.ports, second);
+        let (file, aside) = (self.folder.path().join("penstock.toml"), self.folder.path().join("aside.toml"));
+        fs::write(&aside, config).unwrap();
+        fs::rename(aside, file).unwrap();
+    }
+
     /// Starts a service that was ended, where it was.
     pub fn restart(&mut self, service: Service) {
         let holder = self.holder(service);

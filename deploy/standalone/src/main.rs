@@ -5,6 +5,7 @@ mod banner;
 mod caller;
 mod keys;
 mod probe;
+mod reloading;
 mod settings;
 mod status;
 mod topology;
@@ -20,6 +21,7 @@ use clap::{Parser, Subcommand};
 use penstock_chassis::config::Mistakes;
 
 use crate::{
+    reloading::Reloading,
     settings::{Options, Settings},
     topology::Service,
 };
@@ -88,12 +90,12 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> ExitCode {
     let outcome = match command {
-        Command::Up(options) => match options.load(None) {
-            Ok(settings) => topology::up(settings).await,
+        Command::Up(options) => match load(options.clone(), None) {
+            Ok((settings, reloading)) => topology::up(settings, reloading).await,
             Err(mistakes) => return explain(options.file().as_deref(), &mistakes),
         },
-        Command::Serve { service, options } => match options.load(Some(service)) {
-            Ok(settings) => topology::serve(service, settings).await,
+        Command::Serve { service, options } => match load(options.clone(), Some(service)) {
+            Ok((settings, reloading)) => topology::serve(service, settings, reloading).await,
             Err(mistakes) => return explain(options.file().as_deref(), &mistakes),
         },
         Command::CheckConfig { file } => {
@@ -112,6 +114,12 @@ async fn run(command: Command) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}")),
     }
+}
+
+/// What to start with, and what reads it again.
+fn load(options: Options, service: Option<Service>) -> Result<(Settings, Reloading), Mistakes> {
+    let read = options.read(service)?;
+    Ok((read.settings()?, Reloading::new(read)))
 }
 
 fn explain(file: Option<&Path>, mistakes: &Mistakes) -> ExitCode {

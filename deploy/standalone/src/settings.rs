@@ -15,18 +15,25 @@ use crate::topology::Service;
 const DEFAULT_FILE: &str = "penstock.toml";
 
 /// What there is to be checked, by its name in health.
-const CHECKED: [&str; 11] = [
+const CHECKED: [&str; 18] = [
     "auth",
+    "auth/configuration",
     "auth/store",
     "cache",
+    "cache/configuration",
     "cache/objects",
     "cache/store",
+    "configuration",
     "deployment/",
+    "facade/configuration",
     "inference-adapter",
+    "inference-adapter/configuration",
     "models",
     "rate-limiter",
+    "rate-limiter/configuration",
     "rate-limiter/store",
     "router",
+    "router/configuration",
 ];
 
 /// Options of the commands that start services.
@@ -67,30 +74,65 @@ impl Options {
         self.config.clone().or_else(default)
     }
 
-    /// Reads and checks everything. `service` is the one to run, if it is not all of them: `--listen` speaks of
-    /// it, and only the one that speaks to engines needs their keys.
-    pub(crate) fn load(&self, service: Option<Service>) -> Result<Settings, Mistakes> {
-        let mut document = Document::load(self.file().as_deref(), Environment::of_process())?;
+    /// Reads the file, for everything or for this service.
+    pub(crate) fn read(self, service: Option<Service>) -> Result<Read, Mistakes> {
+        let file = self.file();
+        let text = file.as_deref().map(Document::text_of).transpose()?;
+        Ok(Read { options: Self { config: file, ..self }, service, text })
+    }
+}
+
+/// The text of a configuration, and what it is read for.
+#[derive(Clone, Debug)]
+pub(crate) struct Read {
+    /// The file is one that was there.
+    options: Options,
+    /// `--listen` speaks of it, and only the one that speaks to engines needs their keys. `None`: all.
+    service: Option<Service>,
+    text: Option<String>,
+}
+
+impl Read {
+    /// The same with another text.
+    pub(crate) fn with(&self, text: Option<String>) -> Self {
+        Self { text, ..self.clone() }
+    }
+
+    /// The file, and what it says.
+    pub(crate) fn file(&self) -> Option<(PathBuf, String)> {
+        self.options.config.clone().zip(self.text.clone())
+    }
+
+    /// What the file says; nothing if there is none.
+    pub(crate) fn text(&self) -> &str {
+        self.text.as_deref().unwrap_or_default()
+    }
+
+    /// Checks everything.
+    pub(crate) fn settings(&self) -> Result<Settings, Mistakes> {
+        let Self { options, service, text } = self;
+        let mut document = Document::parse(text.as_deref(), Environment::of_process())?;
         let listener = service.unwrap_or(Service::Facade).section();
         if service.is_some_and(|service| service != Service::InferenceAdapter) {
             document.without_secrets();
         }
-        if let Some(address) = &self.listen {
+        if let Some(address) = &options.listen {
             document.set("--listen", &[listener, "listen"], address);
         }
-        if let Some(directory) = &self.data_dir {
+        if let Some(directory) = &options.data_dir {
             for service in ["auth", "cache"] {
                 document.set("--data-dir", &[service, "data_dir"], directory);
             }
         }
-        Settings::read(document, service)
+        Settings::read(document, *service)
     }
 }
 
 impl Settings {
     /// Reads and checks a file as `penstock check-config` does.
     pub(crate) fn of_file(file: &Path) -> Result<Self, Mistakes> {
-        Self::read(Document::load(Some(file), Environment::of_process())?, None)
+        let document = Document::parse(Some(&Document::text_of(file)?), Environment::of_process())?;
+        Self::read(document, None)
     }
 
     fn read(mut document: Document, service: Option<Service>) -> Result<Self, Mistakes> {

@@ -7,12 +7,13 @@ use anyhow::Context as _;
 use penstock_chassis::{Channel, Chassis, Opening, Process, ServerConfig, server, with_reflection};
 use tonic::service::Routes;
 
-use crate::{banner, settings::Settings};
+use crate::{banner, reloading::Reloading, settings::Settings};
 
 const HEALTH: &str = "grpc.health.v1.Health";
 const STATUS: &str = "penstock.status.v1.Status";
 const INFERENCE: &str = "penstock.inference.v1.Inference";
 const STORED: &str = "penstock.inference.v1.StoredCompletions";
+const ROUTING: &str = "penstock.router.v1.Routing";
 const KEYS: &str = "penstock.auth.v1.Keys";
 const REFLECTION: [&str; 2] =
     ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
@@ -63,6 +64,18 @@ impl Service {
         }
     }
 
+    /// Its configuration in health, where it has a process of its own: others hear of it.
+    const fn configuration(self) -> &'static str {
+        match self {
+            Service::Facade => "facade/configuration",
+            Service::Router => "router/configuration",
+            Service::Auth => "auth/configuration",
+            Service::RateLimiter => "rate-limiter/configuration",
+            Service::Cache => "cache/configuration",
+            Service::InferenceAdapter => "inference-adapter/configuration",
+        }
+    }
+
     /// Its name in traces.
     const fn name(self) -> &'static str {
         match self {
@@ -78,7 +91,7 @@ impl Service {
     /// The gRPC services that it serves, health and the like apart.
     const fn serves(self) -> &'static [&'static str] {
         match self {
-            Service::Facade | Service::Router => &[INFERENCE, STORED],
+            Service::Facade | Service::Router => &[INFERENCE, STORED, ROUTING],
             Service::Auth => &["penstock.auth.v1.Auth", KEYS],
             Service::RateLimiter => &["penstock.ratelimit.v1.RateLimiter"],
             Service::Cache => &["penstock.cache.v1.Cache", "penstock.cache.v1.Objects"],
@@ -97,13 +110,16 @@ impl Service {
 }
 
 /// Runs everything in this process.
-pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
+pub(crate) async fn up(settings: Settings, mut reloading: Reloading) -> anyhow::Result<()> {
     let telemetry = settings.telemetry.start("penstock")?;
     let chassis = Chassis::named(Service::Facade.title(), settings.health);
     let (listen, facade) = settings.facade;
     // First of all: a port that is taken must not cost a key that nobody has seen.
     let listener = server::listen(listen.listen, "facade.listen").await?;
     let process = Process::new(chassis.clone(), settings.shutdown);
+    let deployments = reloading.of_adapter(&settings.inference_adapter.1);
+    let routing = reloading.of_router(&settings.router.1, None);
+    let reloader = reloading.start("configuration", &chassis)?;
     process.serve_metrics(listen.metrics_listen).await?;
     Service::ALL.iter().for_each(|service| name(*service, &chassis));
     let opening = process.open(listener, Service::Facade.early());
@@ -121,13 +137,15 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
     let routes = penstock_cache::start(settings.cache.1, &of_cache).await?;
     let cache = in_process(Service::Cache, routes, &of_cache);
     let of_adapter = chassis.beside(Service::InferenceAdapter.title());
-    let routes = penstock_inference_adapter::start(settings.inference_adapter.1, &of_adapter).await?;
+    let config = settings.inference_adapter.1;
+    let routes =
+        penstock_inference_adapter::start(config, deployments, reloader.clone(), &of_adapter).await?;
     let inference_adapter = in_process(Service::InferenceAdapter, routes, &of_adapter);
 
     let of_router = chassis.beside(Service::Router.title());
     let channels = penstock_router::Channels { auth: auth.clone(), rate_limiter, cache, inference_adapter };
     let models = banner::models(&settings.router.1, &channels.inference_adapter).await;
-    let routes = penstock_router::start(settings.router.1, &channels, &of_router);
+    let routes = penstock_router::start(settings.router.1, routing, reloader, &channels, &of_router);
     let router = in_process(Service::Router, routes, &of_router);
 
     penstock_alerts::start(settings.alerts, &chassis.health, &chassis.metrics, &chassis.tasks)?;
@@ -137,13 +155,19 @@ pub(crate) async fn up(settings: Settings) -> anyhow::Result<()> {
 }
 
 /// Runs one service in this process.
-pub(crate) async fn serve(service: Service, settings: Settings) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    service: Service,
+    settings: Settings,
+    mut reloading: Reloading,
+) -> anyhow::Result<()> {
     let telemetry = settings.telemetry.start(service.name())?;
     let chassis = Chassis::named(service.title(), settings.health);
     let process = Process::new(chassis.clone(), settings.shutdown);
+    let configuration = service.configuration();
     match service {
         Service::Facade => {
             let (listen, config) = settings.facade;
+            reloading.start(configuration, &chassis)?;
             let opening = open(service, &listen, &process, &chassis).await?;
             let router = Channel::remote(&settings.facade_router, &chassis)?;
             penstock_alerts::start(settings.alerts, &chassis.health, &chassis.metrics, &chassis.tasks)?;
@@ -158,11 +182,14 @@ pub(crate) async fn serve(service: Service, settings: Settings) -> anyhow::Resul
                 cache: Channel::remote(&config.endpoints.cache, &chassis)?,
                 inference_adapter: Channel::remote(&config.endpoints.inference_adapter, &chassis)?,
             };
-            let routes = penstock_router::start(config, &channels, &chassis);
+            let live = reloading.of_router(&config, Some(&channels.inference_adapter));
+            let reloader = reloading.start(configuration, &chassis)?;
+            let routes = penstock_router::start(config, live, reloader, &channels, &chassis);
             serve_grpc(opening, service, routes, &chassis)?;
         }
         Service::Auth => {
             let (listen, config) = settings.auth;
+            reloading.start(configuration, &chassis)?;
             let opening = open(service, &listen, &process, &chassis).await?;
             let started = penstock_auth::start(config, &chassis).await?;
             serve_grpc(opening, service, started.routes, &chassis)?;
@@ -170,20 +197,24 @@ pub(crate) async fn serve(service: Service, settings: Settings) -> anyhow::Resul
         }
         Service::RateLimiter => {
             let (listen, config) = settings.rate_limiter;
+            reloading.start(configuration, &chassis)?;
             let opening = open(service, &listen, &process, &chassis).await?;
             let routes = penstock_rate_limiter::start(config, &chassis);
             serve_grpc(opening, service, routes, &chassis)?;
         }
         Service::Cache => {
             let (listen, config) = settings.cache;
+            reloading.start(configuration, &chassis)?;
             let opening = open(service, &listen, &process, &chassis).await?;
             let routes = penstock_cache::start(config, &chassis).await?;
             serve_grpc(opening, service, routes, &chassis)?;
         }
         Service::InferenceAdapter => {
             let (listen, config) = settings.inference_adapter;
+            let live = reloading.of_adapter(&config);
+            let reloader = reloading.start(configuration, &chassis)?;
             let opening = open(service, &listen, &process, &chassis).await?;
-            let routes = penstock_inference_adapter::start(config, &chassis).await?;
+            let routes = penstock_inference_adapter::start(config, live, reloader, &chassis).await?;
             serve_grpc(opening, service, routes, &chassis)?;
         }
     }
@@ -239,11 +270,13 @@ fn serve_facade(
     chassis: &Chassis,
 ) -> anyhow::Result<()> {
     chassis.health.watch_channel("router", true, Duration::ZERO, &router, &chassis.tasks);
-    let listed: Vec<_> =
-        [INFERENCE, STORED, HEALTH, STATUS].into_iter().chain(others.iter().map(|(name, _)| *name)).collect();
+    let listed: Vec<_> = [INFERENCE, STORED, ROUTING, HEALTH, STATUS]
+        .into_iter()
+        .chain(others.iter().map(|(name, _)| *name))
+        .collect();
     let reflection = Channel::local(with_reflection(Routes::default(), &listed)?, chassis);
     let mut passed = others;
-    passed.extend([INFERENCE, STORED].map(|name| (name, router.clone())));
+    passed.extend([INFERENCE, STORED, ROUTING].map(|name| (name, router.clone())));
     passed.extend(REFLECTION.map(|name| (name, reflection.clone())));
     opening.serve(penstock_facade::start(config, router, passed, chassis));
     Ok(())

@@ -4,11 +4,12 @@
 
 mod document;
 mod section;
+mod told;
 mod value;
 
-use std::fmt;
+use std::{fmt, io};
 
-pub use document::{Document, Environment};
+pub use document::{Document, Environment, changed_sections};
 pub use section::Section;
 
 /// A mistake in the configuration.
@@ -59,6 +60,17 @@ impl fmt::Display for Mistake {
 /// Every mistake that was found, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Mistakes(pub Vec<Mistake>);
+
+impl Mistakes {
+    /// One mistake of the whole, not of a key.
+    pub fn one(message: impl Into<String>) -> Self {
+        Self(vec![Mistake { origin: Origin::Missing, key: String::new(), message: message.into() }])
+    }
+
+    pub(crate) fn unreadable(error: &io::Error) -> Self {
+        Self::one(format!("cannot read the file: {error}"))
+    }
+}
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

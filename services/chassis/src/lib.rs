@@ -13,6 +13,7 @@ mod limits;
 mod metrics;
 mod process;
 mod reflection;
+pub mod reload;
 pub mod server;
 mod stack;
 mod tasks;
@@ -29,6 +30,7 @@ pub use health::{
 pub use metrics::Metrics;
 pub use process::{Process, ShutdownConfig};
 pub use reflection::with_reflection;
+pub use reload::{Live, Reloader};
 pub use server::ServerConfig;
 pub use tasks::Tasks;
 pub use telemetry::{Telemetry, TelemetryConfig, TelemetryError};

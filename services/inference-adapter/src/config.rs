@@ -1,10 +1,12 @@
 //! Configuration of the adapter: its own section, and the deployments. With a file nothing is guessed; without
 //! one, and without deployments, the engines on well-known ports are looked for.
 
+mod configured;
 mod generation;
 mod simulated;
+mod terms;
 
-use std::{collections::HashSet, ops::RangeInclusive, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use penstock_chassis::{
     Channel,
@@ -12,9 +14,10 @@ use penstock_chassis::{
 };
 use penstock_proto::inference::v1::Capabilities;
 use reqwest::Url;
-use secrecy::SecretString;
 
-pub(crate) use self::generation::GenerationProbe;
+pub use self::configured::Configured;
+use self::configured::Key;
+pub(crate) use self::{generation::GenerationProbe, terms::Terms};
 use crate::{
     capabilities,
     engine::{Kind, Settings},
@@ -50,7 +53,6 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) discovery_interval: Duration,
     pub(crate) probe_timeout: Duration,
-    pub(crate) max_streams_per_deployment: u32,
     pub(crate) generation_probe: GenerationProbe,
     pub(crate) deployments: Vec<DeploymentConfig>,
     /// Where to look for engines; empty: nowhere.
@@ -58,7 +60,7 @@ pub struct Config {
 }
 
 /// A place where an engine may listen, and where every model that it lists becomes a deployment.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Place {
     /// Id of the deployment that stands for all models; `None`: the place was guessed, or named by its address.
     pub(crate) id: Option<String>,
@@ -66,28 +68,28 @@ pub(crate) struct Place {
     pub(crate) declared: Capabilities,
     pub(crate) deny: Vec<String>,
     pub(crate) generation_probe: Option<bool>,
+    pub(crate) terms: Terms,
     pub(crate) engine: RemoteConfig,
 }
 
 impl Place {
     /// A place that is known by its address alone.
-    pub(crate) fn at(kind: Kind, endpoint: Url) -> Self {
+    pub(crate) fn at(kind: Kind, endpoint: Url, usual: &Terms) -> Self {
         let engine = RemoteConfig {
             kind,
             endpoint,
             api_key: None,
             context_tokens: None,
             answer_tokens: None,
-            first_token_timeout: first_token_timeout(kind),
             keep_alive_seconds: None,
         };
         let declared = Capabilities::default();
-        Self { id: None, declared, deny: Vec::new(), generation_probe: None, engine }
+        Self { id: None, declared, deny: Vec::new(), generation_probe: None, terms: usual.of(kind), engine }
     }
 }
 
 /// A deployment as configured.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DeploymentConfig {
     pub(crate) id: String,
     pub(crate) model: String,
@@ -97,6 +99,7 @@ pub(crate) struct DeploymentConfig {
     pub(crate) deny: Vec<String>,
     /// Whether it is tried from time to time if it generates. `None`: as the adapter's section has it.
     pub(crate) generation_probe: Option<bool>,
+    pub(crate) terms: Terms,
     pub(crate) engine: EngineConfig,
 }
 
@@ -108,51 +111,42 @@ impl DeploymentConfig {
 }
 
 /// The engine of a deployment.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum EngineConfig {
     Remote(RemoteConfig),
     /// Another mesh, by gRPC: `http://host:port[,host:port…]`.
     Mesh {
         endpoint: String,
-        api_key: Option<SecretString>,
+        api_key: Option<Key>,
     },
     Simulated(Settings),
 }
 
 /// An engine that is spoken to over HTTP.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RemoteConfig {
     pub(crate) kind: Kind,
     pub(crate) endpoint: Url,
-    pub(crate) api_key: Option<SecretString>,
+    pub(crate) api_key: Option<Key>,
     pub(crate) context_tokens: Option<u64>,
     pub(crate) answer_tokens: Option<u64>,
-    pub(crate) first_token_timeout: Option<Duration>,
     pub(crate) keep_alive_seconds: Option<i64>,
-}
-
-/// How long the first token of such an engine may take, where nobody says; `None`: as for every engine. Ollama
-/// loads the model with the first request, a large one from a slow disk in minutes.
-pub(crate) fn first_token_timeout(kind: Kind) -> Option<Duration> {
-    (kind == Kind::Ollama).then_some(Duration::from_secs(600))
 }
 
 impl Config {
     /// Reads `[inference_adapter]` and `[[deployments]]`; mistakes are noted in the document.
     pub fn read(section: &mut Section, document: &mut Document) -> Self {
-        let limits = limits(section);
+        let usual = Terms::usual(section);
         // Often enough that a model that was just started is soon there, and cheap: a handful of GETs.
         let second = Duration::from_secs(1);
         let discovery_interval = section.duration("discovery_interval", 5 * second, 100 * MILLISECOND..=HOUR);
         // An engine that computes may be slow to answer, but not slower than this.
         let probe_timeout = section.duration("probe_timeout", second, 10 * MILLISECOND..=60 * second);
-        // More streams than any engine batches; keeps one engine from taking the adapter's memory.
-        let max_streams = section.integer("max_streams_per_deployment", 1024, 1..=1_000_000);
         let generation_probe = GenerationProbe::read(section);
         let places_given = section.has("discover");
-        let places = places(section);
+        let places = places(section, &usual);
         let (every, mut deployments): (Vec<_>, Vec<_>) =
-            read_deployments(document).into_iter().partition(DeploymentConfig::is_every);
+            read_deployments(document, &usual).into_iter().partition(DeploymentConfig::is_every);
         let nothing_configured = !document.is_from_file() && deployments.is_empty() && every.is_empty();
         // With a file nothing is guessed: only places that it names are looked at.
         let mut discover = if nothing_configured || places_given { places } else { Vec::new() };
@@ -162,6 +156,7 @@ impl Config {
                 declared: one.declared,
                 deny: one.deny,
                 generation_probe: one.generation_probe,
+                terms: one.terms,
                 engine,
             }),
             EngineConfig::Mesh { .. } | EngineConfig::Simulated(_) => None,
@@ -173,14 +168,14 @@ impl Config {
                 declared: Capabilities::default(),
                 deny: Vec::new(),
                 generation_probe: None,
+                terms: usual.clone(),
                 engine: EngineConfig::Simulated(Settings::default()),
             });
         }
         Self {
-            limits,
+            limits: usual.limits,
             discovery_interval,
             probe_timeout,
-            max_streams_per_deployment: u32::try_from(max_streams).unwrap_or(u32::MAX),
             generation_probe,
             deployments,
             discover,
@@ -196,50 +191,14 @@ impl Config {
         self.deployments.iter().map(|deployment| deployment.id.clone()).chain(every)
     }
 
-    /// Whether any deployment is to be tried from time to time if it generates.
-    pub(crate) fn asks_for_generations(&self) -> bool {
-        let places = self.discover.iter().map(|place| place.generation_probe);
-        let mut all = self.deployments.iter().map(|deployment| deployment.generation_probe).chain(places);
-        all.any(|said| said.unwrap_or(self.generation_probe.enabled))
-    }
-
-    /// Whether any engine is reached over TLS.
-    pub(crate) fn needs_tls(&self) -> bool {
-        let configured = self.deployments.iter().filter_map(|deployment| match &deployment.engine {
-            EngineConfig::Remote(remote) => Some(&remote.endpoint),
-            EngineConfig::Mesh { .. } | EngineConfig::Simulated(_) => None,
-        });
-        configured
-            .chain(self.discover.iter().map(|place| &place.engine.endpoint))
-            .any(|url| url.scheme() == "https")
-    }
-}
-
-fn limits(section: &mut Section) -> Limits {
-    let second = Duration::from_secs(1);
-    let range: RangeInclusive<Duration> = 10 * MILLISECOND..=HOUR;
-    let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    Limits {
-        // A host that is there takes a connection in milliseconds, over an ocean in a second.
-        connect_timeout: section.duration("connect_timeout", 2 * second, range.clone()),
-        // Loading a large model from disk takes a minute or two.
-        first_token_timeout: section.duration("first_token_timeout", 120 * second, range.clone()),
-        // A loaded engine that says nothing for so long is stuck.
-        stall_timeout: section.duration("stall_timeout", 60 * second, range.clone()),
-        // A plain answer says nothing until all of it is generated: the facade's default deadline.
-        answer_timeout: section.duration("answer_timeout", 600 * second, range),
-        // A frame is a token, or a whole tool call; a log-probability list takes some kilobytes.
-        frame_max_bytes: bytes(section.bytes("frame_max_bytes", 1 << 20, 1 << 10..=256 << 20)),
-        // As large as the largest request that the facade takes; at most half of a gRPC message.
-        answer_max_bytes: bytes(section.bytes("answer_max_bytes", 32 << 20, 1 << 10..=64 << 20)),
-        // So many vectors of 4096 numbers, 22 bytes each at most, are 23 MB: they fit into the default above.
-        // At most as many as OpenAI takes.
-        embedding_batch_max: bytes(section.integer("embedding_batch_max", 256, 1..=2048)),
+    /// What may change while the adapter runs.
+    pub fn configured(&self) -> Configured {
+        Configured { deployments: self.deployments.clone(), discover: self.discover.clone() }
     }
 }
 
 /// `discover`: endpoints, such as `http://127.0.0.1:8000` or `ollama+http://127.0.0.1:9999`.
-fn places(section: &mut Section) -> Vec<Place> {
+fn places(section: &mut Section, usual: &Terms) -> Vec<Place> {
     let given = section.has("discover");
     let mut texts = section.strings("discover");
     if !given {
@@ -259,7 +218,7 @@ fn places(section: &mut Section) -> Vec<Place> {
             }
             Ok(endpoint) => {
                 let by_port = if endpoint.port() == Some(OLLAMA_PORT) { Kind::Ollama } else { Kind::OpenAi };
-                Some(Place::at(kind.unwrap_or(by_port), endpoint))
+                Some(Place::at(kind.unwrap_or(by_port), endpoint, usual))
             }
             Err(message) => {
                 section.mistake("discover", message);
@@ -270,13 +229,13 @@ fn places(section: &mut Section) -> Vec<Place> {
     texts.iter().filter_map(place).collect()
 }
 
-fn read_deployments(document: &mut Document) -> Vec<DeploymentConfig> {
+fn read_deployments(document: &mut Document, usual: &Terms) -> Vec<DeploymentConfig> {
     let mut ids = HashSet::new();
     let sections = document.sections("deployments");
     sections
         .into_iter()
         .map(|mut section| {
-            let deployment = read_deployment(&mut section);
+            let deployment = read_deployment(&mut section, usual);
             if !ids.insert(deployment.id.clone()) {
                 section
                     .mistake("id", format!("is \"{}\", which another deployment has already", deployment.id));
@@ -286,7 +245,7 @@ fn read_deployments(document: &mut Document) -> Vec<DeploymentConfig> {
         .collect()
 }
 
-fn read_deployment(section: &mut Section) -> DeploymentConfig {
+fn read_deployment(section: &mut Section, usual: &Terms) -> DeploymentConfig {
     let id = section.required_string("id");
     if id.len() > ID_MAX_BYTES || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
         section.mistake("id", format!("must be at most {ID_MAX_BYTES} ASCII characters without spaces"));
@@ -310,7 +269,8 @@ fn read_deployment(section: &mut Section) -> DeploymentConfig {
     };
     let generation_probe =
         section.has("generation_probe").then(|| section.boolean("generation_probe", false));
-    DeploymentConfig { id, model, declared, deny, generation_probe, engine }
+    let terms = usual.read(section, kind);
+    DeploymentConfig { id, model, declared, deny, generation_probe, terms, engine }
 }
 
 /// What the file says that the model can do.
@@ -338,13 +298,13 @@ fn mesh(section: &mut Section) -> (String, EngineConfig) {
 }
 
 /// The engine's key: it must fit into a header.
-fn engine_key(section: &mut Section) -> Option<SecretString> {
+fn engine_key(section: &mut Section) -> Option<Key> {
     let key = section.secret_from_env("api_key_env")?;
     // Spaces: the first key of a mesh may be a sentence.
     if !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
         section.mistake("api_key_env", "names a key with characters that no header may have");
     }
-    Some(key.into())
+    Some(Key::new(key))
 }
 
 fn remote(section: &mut Section, kind: Kind, declared: &Capabilities) -> (String, EngineConfig) {
@@ -369,25 +329,11 @@ fn remote(section: &mut Section, kind: Kind, declared: &Capabilities) -> (String
         _ => 0,
     };
     let answer_tokens = Some(answer_tokens).filter(|tokens| *tokens > 0);
-    let by_kind = first_token_timeout(kind);
-    let first_token_timeout = match section.has("first_token_timeout") {
-        true => {
-            Some(section.duration("first_token_timeout", by_kind.unwrap_or(HOUR), 10 * MILLISECOND..=HOUR))
-        }
-        false => by_kind,
-    };
     let keep_alive_seconds = if kind == Kind::Ollama { keep_alive(section) } else { None };
     match parsed {
         Ok(endpoint) => {
-            let remote = RemoteConfig {
-                kind,
-                endpoint,
-                api_key,
-                context_tokens,
-                answer_tokens,
-                first_token_timeout,
-                keep_alive_seconds,
-            };
+            let remote =
+                RemoteConfig { kind, endpoint, api_key, context_tokens, answer_tokens, keep_alive_seconds };
             (model, EngineConfig::Remote(remote))
         }
         Err(message) => {

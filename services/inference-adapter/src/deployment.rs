@@ -1,10 +1,10 @@
-//! One model on one engine, and what happens there: requests in flight, health, what it can do.
+//! One model on one engine, and what happens there: who comes in, health, what it can do.
 
 use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -15,7 +15,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
+    admission::{Admission, Claim, Place, Shown},
+    breaker::{Phase, Recent},
     capabilities::over,
+    config::Terms,
     engine::Engine,
     error::{Error, Fault},
     evidence::{Evidence, Seen},
@@ -35,8 +38,11 @@ pub(crate) struct Deployment {
     pub(crate) evidence: Mutex<Evidence>,
     /// What takes longer is no answer to a check.
     pub(crate) check_timeout: Duration,
-    pub(crate) in_flight: AtomicU32,
-    pub(crate) max_in_flight: u32,
+    pub(crate) admission: Arc<Admission>,
+    /// What its operator says of it.
+    pub(crate) terms: Terms,
+    /// How long it took to load the model, the last time that a request had to wait for that.
+    pub(crate) load_seen: Mutex<Option<Duration>>,
     /// What the file says that the model can do, and what the dialect implies.
     pub(crate) declared: Capabilities,
     pub(crate) implied: Capabilities,
@@ -48,6 +54,8 @@ pub(crate) struct Deployment {
     pub(crate) generation_probe: bool,
     /// Wakes who looks after it: a request has failed.
     pub(crate) wake: Arc<Notify>,
+    /// Wakes who looks after breakers: one has opened.
+    pub(crate) opened: Arc<Notify>,
     /// The engine has been asked what the model can do.
     pub(crate) looked: AtomicBool,
 }
@@ -59,6 +67,7 @@ pub(crate) struct Reported {
     detail: String,
     loaded: Option<bool>,
     capabilities: Capabilities,
+    phase: Phase,
 }
 
 impl fmt::Debug for Deployment {
@@ -70,39 +79,70 @@ impl fmt::Debug for Deployment {
     }
 }
 
-/// A request that a deployment is working on, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct InFlight(Arc<Deployment>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Deployment {
-    /// Takes a place on the deployment.
+    /// Takes a place on the deployment, or waits for one.
     ///
     /// # Errors
-    /// All are taken.
-    pub(crate) fn enter(self: &Arc<Self>) -> Result<InFlight, Error> {
-        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let place = InFlight(Arc::clone(self));
-        if before < self.max_in_flight {
-            return Ok(place);
-        }
-        let full = Fault::new(Reason::EngineOverloaded, "all places on the engine are taken");
-        Err(Fault { retry_after: Some(Duration::from_secs(1)), ..full }.of(&self.id))
-    }
-
-    /// Requests that it is working on now.
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+    /// It is left alone, or too many wait.
+    pub(crate) async fn enter(&self, claim: Claim) -> Result<Place, Error> {
+        self.admission.enter(claim).await.map_err(|refusal| Fault::from(refusal).of(&self.id))
     }
 
     /// How it is.
     pub(crate) fn seen(&self) -> Seen {
-        self.lock().seen()
+        self.seen_with(&self.lock(), self.admission.shown())
+    }
+
+    /// How it is by what is known of it, and by its breaker.
+    fn seen_with(&self, evidence: &Evidence, shown: Shown) -> Seen {
+        let seen = evidence.seen();
+        let Recent { failed, calls } = shown.cause;
+        match shown.phase {
+            Phase::Open => {
+                let detail = format!("left alone after {failed} of {calls} requests failed");
+                Seen { state: State::Down, detail, ..seen }
+            }
+            Phase::HalfOpen if evidence.is_reached() => {
+                let detail = format!("asked again, a few requests at once, after {failed} of {calls} failed");
+                Seen { state: State::Degraded, detail, ..seen }
+            }
+            Phase::HalfOpen | Phase::Closed => seen,
+        }
+    }
+
+    /// Says what the breaker does: an operator wants to know when and why no request comes through.
+    fn log(&self) {
+        let Shown { phase, cause: Recent { failed, calls }, .. } = self.admission.shown();
+        let deployment = &*self.id;
+        match phase {
+            Phase::Open => {
+                tracing::warn!(deployment, failed, calls, "a deployment is left alone for a while")
+            }
+            Phase::HalfOpen => {
+                tracing::info!(deployment, "a deployment is asked again, a few requests at once")
+            }
+            Phase::Closed => tracing::info!(deployment, "a deployment is asked as before"),
+        }
+    }
+
+    /// Takes note of a breaker that turned by itself, its time being over; true: there may be something to tell.
+    pub(crate) fn turned(&self, now: Instant) -> bool {
+        let turned = self.admission.has_turned(now);
+        if turned {
+            self.log();
+            self.tell(&self.lock());
+        }
+        turned
+    }
+
+    /// How long it takes to load the model: as configured, else as last seen.
+    pub(crate) fn load_time(&self) -> Option<Duration> {
+        self.terms.load_time.or(*self.load_seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The first content of a request came so long after the model was found not to be loaded.
+    pub(crate) fn was_loaded_in(&self, span: Duration) {
+        *self.load_seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(span);
     }
 
     /// Whether the model is in the engine's memory now; `None`: nobody says.
@@ -141,14 +181,27 @@ impl Deployment {
         self.lock().generation_due(interval, now)
     }
 
+    /// The answer to a request has begun. True: there may be something to tell.
+    pub(crate) fn heard(&self, place: &mut Place) -> bool {
+        place.heard() && self.turned(Instant::now())
+    }
+
     /// Takes the outcome of a request as evidence. True: there may be something to tell.
-    pub(crate) fn judge(&self, outcome: Result<(), Reason>) -> bool {
-        if outcome.is_err_and(|reason| !reason.remedy().breaker) {
-            return false;
+    pub(crate) fn judge(&self, place: &mut Place, outcome: Result<(), Reason>) -> bool {
+        let went_well = match outcome {
+            Ok(()) => Some(true),
+            Err(reason) => reason.remedy().breaker.then_some(false),
+        };
+        let Some(recent) = place.settle(went_well) else { return false };
+        let now = Instant::now();
+        let turned = self.admission.has_turned(now);
+        if turned {
+            self.opened.notify_one();
+            self.log();
         }
         let mut evidence = self.lock();
         // The times alone are told with the next check that they spare: a report costs more than a request may.
-        let changed = evidence.request(outcome, Instant::now(), SystemTime::now());
+        let changed = evidence.request(outcome, recent, now, SystemTime::now()) || turned;
         if changed {
             self.tell(&evidence);
         }
@@ -164,6 +217,10 @@ impl Deployment {
     pub(crate) fn generated(&self, outcome: Result<(), Reason>, timing: (Duration, Duration)) {
         if outcome.is_err_and(|reason| !Self::blames(reason)) {
             return;
+        }
+        if outcome.is_ok() {
+            self.admission.hint();
+            self.admission.has_turned(Instant::now());
         }
         let mut evidence = self.lock();
         evidence.generation(outcome, timing, Instant::now(), SystemTime::now());
@@ -184,14 +241,22 @@ impl Deployment {
     pub(crate) fn checked(&self, outcome: &Result<(), Fault>, latency: Duration) {
         let outcome = outcome.as_ref().map_err(|fault| fault.reason).copied();
         let mut evidence = self.lock();
+        let was_reached = evidence.is_reached();
         evidence.check(outcome, latency, Instant::now(), SystemTime::now());
+        if outcome.is_ok() && !was_reached {
+            // It is back: traffic is not to wait until the breaker's time is over.
+            self.admission.hint();
+            self.admission.has_turned(Instant::now());
+        }
         self.tell(&evidence);
     }
 
     /// Puts what is known into the report of the process; under the lock, so that nothing is overtaken.
     fn tell(&self, evidence: &Evidence) {
-        let Seen { state, detail, latency, checked_at, .. } = evidence.seen();
-        self.component.set_at(state, detail, latency, checked_at.unwrap_or(SystemTime::UNIX_EPOCH));
+        let Seen { state, detail, latency, checked_at, last_success_at } =
+            self.seen_with(evidence, self.admission.shown());
+        let works = checked_at.is_some() && checked_at == last_success_at;
+        self.component.set_at(state, detail, latency, checked_at.unwrap_or(SystemTime::UNIX_EPOCH), works);
     }
 
     /// What the model can do there: as declared, else as the engine says, else as its dialect implies.
@@ -199,10 +264,16 @@ impl Deployment {
         over(&self.declared, &over(&self.engine.capabilities(), &self.implied))
     }
 
-    /// True: state, detail, memory or capabilities are not what was last reported.
+    /// True: state, detail, memory, capabilities or breaker are not what was last reported.
     pub(crate) fn has_news(&self) -> bool {
         let Seen { state, detail, .. } = self.seen();
-        let now = Reported { state, detail, loaded: self.loaded(), capabilities: self.capabilities() };
+        let now = Reported {
+            state,
+            detail,
+            loaded: self.loaded(),
+            capabilities: self.capabilities(),
+            phase: self.admission.shown().phase,
+        };
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *reported != now;
         *reported = now;

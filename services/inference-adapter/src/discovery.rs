@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, StreamExt as _, future::join_all, stream};
-use penstock_chassis::{CheckConfig, Tasks};
+use penstock_chassis::CheckConfig;
 use penstock_proto::Reason;
 use tokio::time::{Instant, timeout_at};
 
@@ -20,13 +20,11 @@ use crate::{
     deployment::Deployment,
     engine::Listing,
     error::Fault,
-    fleet::Fleet,
+    fleet::{Fleet, Replaced},
     foundry::Foundry,
     watch::{CHECKS_AT_ONCE, check},
 };
 
-/// The first look is awaited so long at the most: the start must not wait for a port that drops packets.
-const FIRST_LOOK: Duration = Duration::from_millis(250);
 /// Models of one engine that are taken over at most.
 const MODELS_MAX: usize = 256;
 /// Longest name of a model that is taken over, in bytes.
@@ -54,11 +52,13 @@ pub(crate) struct Watched {
     missed: Mutex<Option<Instant>>,
     /// It was said that the engine wants a key.
     told: AtomicBool,
+    /// Nothing was found there yet: what is there under such ids is of another place.
+    fresh: AtomicBool,
 }
 
 impl From<Place> for Watched {
     fn from(place: Place) -> Self {
-        Self { place, missed: Mutex::default(), told: AtomicBool::new(false) }
+        Self { place, missed: Mutex::default(), told: AtomicBool::new(false), fresh: AtomicBool::new(true) }
     }
 }
 
@@ -86,28 +86,36 @@ enum Look {
 }
 
 impl Discovery {
-    /// Looks once, then starts to look again and again.
-    pub(crate) async fn start(self, tasks: &Tasks) {
-        if self.places.is_empty() {
+    /// Looks for models at these places from now on; what is remembered of those that stay stays. `at_most` is how
+    /// long the first look at new ones is waited for.
+    pub(crate) async fn move_to(&mut self, places: Vec<Place>, at_most: Duration) {
+        let mut before = std::mem::take(&mut self.places);
+        if before.iter().map(|watched| &watched.place).eq(&places) {
+            self.places = before;
             return;
         }
-        self.look(FIRST_LOOK).await;
-        let stopping = tasks.stopping();
-        let looking = async move {
-            loop {
-                let looked = Instant::now();
-                // The list shows that they are there, not what they can do.
-                let table = self.fleet.table();
-                let unknown = table.all().iter().filter(|one| one.discovered && one.is_unknown());
-                let check = |one: &Arc<Deployment>| check(Arc::clone(one), &self.fleet, self.timeout);
-                stream::iter(unknown).for_each_concurrent(CHECKS_AT_ONCE, check).await;
-                self.wait(looked).await;
-                self.look(self.timeout).await;
-            }
-        };
-        tasks.spawn("engine discovery", async move {
-            stopping.run_until_cancelled(looking).await;
-        });
+        for place in places {
+            let known = before.iter().position(|watched| watched.place == place);
+            self.places.push(known.map_or_else(|| place.into(), |known| before.swap_remove(known)));
+        }
+        self.look(at_most).await;
+    }
+
+    /// Looks again and again. May be dropped at any time.
+    pub(crate) async fn run(&self) {
+        if self.places.is_empty() {
+            return std::future::pending().await;
+        }
+        loop {
+            let looked = Instant::now();
+            // The list shows that they are there, not what they can do.
+            let table = self.fleet.table();
+            let unknown = table.all().iter().filter(|one| one.discovered && one.is_unknown());
+            let check = |one: &Arc<Deployment>| check(Arc::clone(one), &self.fleet, self.timeout);
+            stream::iter(unknown).for_each_concurrent(CHECKS_AT_ONCE, check).await;
+            self.wait(looked).await;
+            self.look(self.timeout).await;
+        }
     }
 
     /// Waits until the next look is due: after the interval, or sooner if one of the found models is not well.
@@ -129,8 +137,9 @@ impl Discovery {
     async fn look(&self, at_most: Duration) {
         let looks = join_all(self.places.iter().map(|place| self.look_at(place, at_most))).await;
         let before = self.fleet.table();
-        let mut after: Vec<Arc<Deployment>> =
-            before.all().iter().filter(|one| !one.discovered).cloned().collect();
+        let configured: HashSet<_> =
+            before.all().iter().filter(|one| !one.discovered).map(|one| &one.id).collect();
+        let mut after: Vec<Arc<Deployment>> = Vec::new();
         for (watched, look) in self.places.iter().zip(looks) {
             let prefix = prefix(&watched.place);
             let known = before.all().iter().filter(|one| one.discovered && one.id.starts_with(&prefix));
@@ -143,10 +152,17 @@ impl Discovery {
                 }
                 Look::Models { all, running, latency } => {
                     watched.found();
+                    let fresh = watched.fresh.swap(false, Ordering::Relaxed);
                     for model in all {
                         let loaded = running.as_ref().map(|running| running.contains(&model));
                         let id: Arc<str> = format!("{prefix}{model}").into();
-                        let same = before.all().iter().chain(&after).find(|one| one.id == id).cloned();
+                        if configured.contains(&id) {
+                            continue;
+                        }
+                        let known = before.all().iter().filter(|_| !fresh);
+                        // Two places may be one engine, spelled in two ways: one deployment, or its model has no
+                        // only one.
+                        let same = known.chain(&after).find(|one| one.id == id).cloned();
                         let one = same.or_else(|| self.foundry.found(&watched.place, id, model));
                         after.extend(one.inspect(|one| {
                             one.is_loaded(loaded);
@@ -156,17 +172,10 @@ impl Discovery {
                 }
             }
         }
-        let known: HashSet<_> = before.all().iter().map(|one| Arc::clone(&one.id)).collect();
-        // Two places may be one engine, spelled in two ways: one deployment, or its model has no only one.
-        let mut found = HashSet::new();
-        after.retain(|one| found.insert(Arc::clone(&one.id)));
-        if known != found {
-            for id in known.difference(&found) {
-                self.foundry.metrics.forget(id);
-            }
-            let (appeared, vanished) = (found.difference(&known).count(), known.difference(&found).count());
-            tracing::info!(appeared, vanished, "models of engines changed");
-            self.fleet.replace(after);
+        let Replaced { appeared, vanished } = self.fleet.replace(true, after, Instant::now());
+        if appeared > 0 || !vanished.is_empty() {
+            self.foundry.dismiss(&vanished);
+            tracing::info!(appeared, vanished = vanished.len(), "models of engines changed");
         }
     }
 
@@ -181,7 +190,7 @@ impl Discovery {
         let Some(Listing { url, read, running }) = engine.kind.listing(&engine.endpoint) else {
             return Look::Nothing(nothing());
         };
-        let headers = engine.kind.headers(engine.api_key.as_ref());
+        let headers = engine.kind.headers(engine.api_key.as_deref());
         let get = |url, at_most| {
             let began = Instant::now();
             self.foundry.http.get(url, &headers, at_most).map(move |answer| (answer, began.elapsed()))
@@ -236,11 +245,16 @@ fn sane(models: Vec<String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use penstock_chassis::config::{Document, Environment};
+
     use super::*;
-    use crate::engine::Kind;
+    use crate::{config::Config, engine::Kind};
 
     #[test]
     fn ids_name_the_host_unless_it_is_this_machine() {
+        let mut document = Document::parse(None, Environment::of([("", ""); 0])).unwrap();
+        let mut section = document.section("inference_adapter");
+        let usual = Config::read(&mut section, &mut document).deployments.remove(0).terms;
         for (kind, endpoint, expected) in [
             (Kind::Ollama, "http://127.0.0.1:11434", "ollama:11434/"),
             (Kind::OpenAi, "http://localhost:8000/v1", "openai:8000/"),
@@ -251,7 +265,7 @@ mod tests {
             (Kind::OpenAi, "https://gpu-b", "openai:gpu-b:443/"),
             (Kind::OpenAi, "http://[fd00::1]:8000", "openai:[fd00::1]:8000/"),
         ] {
-            let place = Place::at(kind, endpoint.parse().unwrap());
+            let place = Place::at(kind, endpoint.parse().unwrap(), &usual);
             assert_eq!(prefix(&place), expected, "{endpoint}");
             assert_eq!(prefix(&Place { id: Some("gpu".into()), ..place }), "gpu/");
         }

@@ -186,8 +186,6 @@ pub(crate) struct Target {
     pub(crate) context_tokens: Option<u64>,
     /// Bound of an answer whose request names none, where the engine wants one.
     pub(crate) answer_tokens: Option<u64>,
-    /// How long the first token may take; `None`: as long as for every engine.
-    pub(crate) first_token_timeout: Option<Duration>,
     /// Seconds that the model stays loaded after a request, -1: for ever; `None`: the engine's default.
     pub(crate) keep_alive_seconds: Option<i64>,
     /// What the file says that the model can do.
@@ -209,7 +207,6 @@ impl Target {
             model,
             context_tokens: None,
             answer_tokens: None,
-            first_token_timeout: None,
             keep_alive_seconds: None,
             declared: Capabilities::default(),
             deny: Arc::default(),

@@ -1,6 +1,6 @@
-//! What is known of a deployment's health: real requests count for more than checks, because an engine can
-//! answer checks and fail at generating, or the other way round (D7). And from it when to look again: a request
-//! that went well saves a check, one that failed brings it forward. Pure; time is an argument.
+//! What is known of a deployment's health: real requests of the last while, together, count for more than checks,
+//! because an engine can answer checks and fail at generating, or the other way round (D7). And from it when to look
+//! again: a request that went well saves a check, one that failed brings it forward. Pure; time is an argument.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,12 +8,17 @@ use penstock_chassis::{CheckConfig, Judge, Outcome};
 use penstock_proto::{Reason, status::v1::State};
 use tokio::time::Instant;
 
+use crate::breaker::Recent;
+
 /// For so long a request's outcome outweighs checks that say otherwise.
 const WEIGHT: Duration = Duration::from_secs(15);
 /// However many requests go well, a check is made after so many intervals, and so long: what the engine says of
 /// its models may have changed.
 const UNLOOKED_INTERVALS: u32 = 12;
 const UNLOOKED_MIN: Duration = Duration::from_secs(60);
+
+/// If one of so many requests fails, that is worth a word.
+const FAILURES_ONE_OF: u32 = 10;
 
 /// How often the pause after a failure doubles.
 const RETRY_DOUBLINGS_MAX: u32 = 3;
@@ -31,6 +36,8 @@ pub(crate) struct Evidence {
     request: Option<Said>,
     /// Requests in a row that failed.
     failed: u32,
+    /// Why the last one did that failed.
+    last_failure: Reason,
     /// The engine could be reached, when that was last tried.
     reached: bool,
     /// The last check.
@@ -45,6 +52,8 @@ pub(crate) struct Evidence {
 #[derive(Clone, Copy, Debug)]
 struct Said {
     well: bool,
+    /// With those of the last while before it.
+    state: State,
     at: Instant,
     /// Until then it outweighs checks.
     until: Instant,
@@ -74,6 +83,7 @@ impl Evidence {
             last_success_at: None,
             request: None,
             failed: 0,
+            last_failure: Reason::EngineFailed,
             reached: true,
             looked: None,
             ailing: 0,
@@ -93,9 +103,16 @@ impl Evidence {
         }
     }
 
-    /// A request went well, or failed for a reason that speaks against the deployment. True: the state changed.
-    pub(crate) fn request(&mut self, outcome: Result<(), Reason>, now: Instant, wall: SystemTime) -> bool {
-        self.answer(outcome, WEIGHT, now, wall)
+    /// A request went well, or failed for a reason that speaks against the deployment; `recent`: it and those of the
+    /// last while. True: the state changed.
+    pub(crate) fn request(
+        &mut self,
+        outcome: Result<(), Reason>,
+        recent: Recent,
+        now: Instant,
+        wall: SystemTime,
+    ) -> bool {
+        self.answer(outcome, recent, WEIGHT, now, wall)
     }
 
     /// Likewise for a generation that was made to see whether it can generate, every `interval`: that it cannot
@@ -111,32 +128,43 @@ impl Evidence {
             Ok(()) => WEIGHT,
             Err(_) => after_failures(self.failed.saturating_add(1), interval) + timeout + WEIGHT,
         };
-        self.answer(outcome, weight, now, wall)
+        let alone = Recent { failed: u32::from(outcome.is_err()), calls: 1 };
+        self.answer(outcome, alone, weight, now, wall)
     }
 
     fn answer(
         &mut self,
         outcome: Result<(), Reason>,
+        recent: Recent,
         weight: Duration,
         now: Instant,
         wall: SystemTime,
     ) -> bool {
         let before = self.judge.state().0;
-        self.checked_at = Some(wall);
         self.reached = !is_unreachable(outcome);
-        self.request = self.reached.then(|| Said { well: outcome.is_ok(), at: now, until: now + weight });
+        let state = meaning_of(recent);
+        let said = Said { well: outcome.is_ok(), state, at: now, until: now + weight };
+        self.request = self.reached.then_some(said);
         match outcome {
             Ok(()) => {
                 self.failed = 0;
                 self.last_success_at = Some(wall);
-                self.judge.decide(State::Up, "");
             }
             Err(reason) => {
                 (self.failed, self.ailing) = (self.failed.saturating_add(1), 0);
                 self.due = self.due.map(|due| due.min(now + self.retry()));
-                self.judge.decide(State::Down, reason.title());
+                self.last_failure = reason;
             }
         }
+        let detail = match state {
+            State::Down => self.last_failure.title().to_owned(),
+            State::Degraded => format!("some requests fail: {}", self.last_failure.title()),
+            // One failure among many that went well changes nothing.
+            _ if outcome.is_err() => return false,
+            _ => String::new(),
+        };
+        self.checked_at = Some(wall);
+        self.judge.decide(state, detail);
         self.judge.state().0 != before
     }
 
@@ -159,10 +187,11 @@ impl Evidence {
             // What cannot be connected to cannot generate either; and what answers later has been started anew.
             self.request = None;
         }
-        let contradicted = self.request.filter(|said| now < said.until).is_some_and(|said| match said.well {
-            true => found != State::Up,
-            false => outcome.is_ok(),
-        });
+        let contradicted =
+            self.request.filter(|said| now < said.until).is_some_and(|said| match said.state {
+                State::Up => found != State::Up,
+                _ => outcome.is_ok(),
+            });
         if !contradicted {
             let (state, _) = self.judge.take(spoken(outcome), latency);
             // A first answer that was slow is taken for the state, though it speaks for another one.
@@ -175,6 +204,11 @@ impl Evidence {
         }
         self.due = Some(now + self.pause());
         self.judge.state().0 != before
+    }
+
+    /// Whether the engine could be reached, when that was last tried.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.reached
     }
 
     /// When the next check is due; `None`: at once.
@@ -243,6 +277,17 @@ impl Evidence {
 fn after_failures(failures: u32, interval: Duration) -> Duration {
     let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
     WEIGHT.saturating_mul(factor).min(interval)
+}
+
+/// The state that requests of the last while speak for.
+fn meaning_of(Recent { failed, calls }: Recent) -> State {
+    if failed > 0 && failed >= calls {
+        State::Down
+    } else if failed > 0 && failed.saturating_mul(FAILURES_ONE_OF) >= calls {
+        State::Degraded
+    } else {
+        State::Up
+    }
 }
 
 fn is_unreachable(outcome: Result<(), Reason>) -> bool {

@@ -1,15 +1,24 @@
 //! The deployments that there are, by id and by model. The table is replaced as a whole when models come and go;
 //! running requests keep theirs.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use penstock_proto::Reason;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
+    admission::Place,
     deployment::Deployment,
     error::{Error, Fault},
 };
+
+/// How long a deployment that is gone still answers those that choose it: a router may have an older copy of the file,
+/// which Kubernetes brings to every node within a minute and a half.
+const KEPT: Duration = Duration::from_secs(120);
 
 /// All deployments at one moment.
 #[derive(Debug, Default)]
@@ -40,6 +49,11 @@ impl Table {
         &self.all
     }
 
+    /// Whether there is a deployment of that id.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.by_id.contains_key(id)
+    }
+
     /// Whether the deployment is the only one that has its model.
     pub(crate) fn is_only(&self, deployment: &Deployment) -> bool {
         self.by_model.get(&deployment.model).is_some_and(Option::is_some)
@@ -47,27 +61,62 @@ impl Table {
 }
 
 /// The deployments that there are. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct Fleet(Arc<watch::Sender<Arc<Table>>>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fleet {
+    table: Arc<watch::Sender<Arc<Table>>>,
+    /// Deployments that are gone, and since when: routers may not know yet.
+    gone: Arc<Mutex<HashMap<Arc<str>, (Instant, Arc<Deployment>)>>>,
+}
+
+/// What has changed by a replacement.
+#[derive(Debug, Default)]
+pub(crate) struct Replaced {
+    /// Deployments that were not there, by their ids.
+    pub(crate) appeared: usize,
+    pub(crate) vanished: Vec<Arc<Deployment>>,
+}
 
 impl Fleet {
-    pub(crate) fn new(deployments: Vec<Arc<Deployment>>) -> Self {
-        Self(Arc::new(watch::Sender::new(Arc::new(Table::of(deployments)))))
-    }
-
     /// The table now.
     pub(crate) fn table(&self) -> Arc<Table> {
-        Arc::clone(&self.0.borrow())
+        Arc::clone(&self.table.borrow())
     }
 
     /// The table now, and again on every change.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Table>> {
-        self.0.subscribe()
+        self.table.subscribe()
     }
 
-    /// Puts other deployments in the place of those that are there.
-    pub(crate) fn replace(&self, deployments: Vec<Arc<Deployment>>) {
-        self.0.send_replace(Arc::new(Table::of(deployments)));
+    /// Puts `these` in the place of all that are configured, or of all that were `discovered`. Where both have an id,
+    /// the configured one has it. Those that vanish are found by their ids for `KEPT`, and not listed.
+    pub(crate) fn replace(&self, discovered: bool, these: Vec<Arc<Deployment>>, now: Instant) -> Replaced {
+        let mut replaced = Replaced::default();
+        self.table.send_if_modified(|table| {
+            let others = table.all.iter().filter(|one| one.discovered != discovered).cloned();
+            let mut all: Vec<_> = others.chain(these).collect();
+            all.sort_by_key(|one| one.discovered);
+            let mut ids = HashSet::new();
+            all.retain(|one| ids.insert(Arc::clone(&one.id)));
+            let next = Table::of(all);
+            let same = |(a, b): (&Arc<Deployment>, &Arc<Deployment>)| Arc::ptr_eq(a, b);
+            if next.all.len() == table.all.len() && next.all.iter().zip(&table.all).all(same) {
+                return false;
+            }
+            replaced.appeared = ids.iter().filter(|id| !table.by_id.contains_key(*id)).count();
+            replaced.vanished = table.all.iter().filter(|one| !ids.contains(&one.id)).cloned().collect();
+            let vanished = replaced.vanished.iter();
+            self.gone().extend(vanished.map(|one| (Arc::clone(&one.id), (now, Arc::clone(one)))));
+            *table = Arc::new(next);
+            true
+        });
+        replaced
+    }
+
+    /// Lets go of those that have been gone for `KEPT`.
+    pub(crate) fn let_go(&self, now: Instant) -> Vec<Arc<Deployment>> {
+        let mut gone = self.gone();
+        let old = gone.extract_if(|_, (since, _)| now.saturating_duration_since(*since) >= KEPT);
+        old.map(|(_, (_, deployment))| deployment).collect()
     }
 
     /// The deployment that is to answer: the one that was chosen, else the one of that name, else the only one
@@ -76,17 +125,32 @@ impl Fleet {
     /// # Errors
     /// There is none, or the chosen one is gone.
     pub(crate) fn find(&self, chosen: Option<&str>, model: &str) -> Result<Arc<Deployment>, Error> {
-        let table = self.0.borrow();
+        let table = self.table.borrow();
         if let Some(id) = chosen {
-            return table.by_id.get(id).cloned().ok_or_else(|| Error::Gone(id.to_owned()));
+            let gone = || self.gone().get(id).map(|(_, deployment)| Arc::clone(deployment));
+            return table.by_id.get(id).cloned().or_else(gone).ok_or_else(|| Error::Gone(id.to_owned()));
         }
         let found = table.by_id.get(model).or_else(|| table.by_model.get(model)?.as_ref());
         found.cloned().ok_or_else(|| Error::NoDeployment(model.to_owned()))
     }
 
     /// Takes the outcome of a request as evidence.
-    pub(crate) fn judge(&self, deployment: &Deployment, outcome: Result<(), Reason>) {
-        if deployment.judge(outcome) {
+    pub(crate) fn judge(&self, deployment: &Deployment, place: &mut Place, outcome: Result<(), Reason>) {
+        if deployment.judge(place, outcome) {
+            self.announce(deployment);
+        }
+    }
+
+    /// Takes the beginning of an answer as evidence.
+    pub(crate) fn heard(&self, deployment: &Deployment, place: &mut Place) {
+        if deployment.heard(place) {
+            self.announce(deployment);
+        }
+    }
+
+    /// Takes note of a breaker whose time is over.
+    pub(crate) fn turned(&self, deployment: &Deployment, now: Instant) {
+        if deployment.turned(now) {
             self.announce(deployment);
         }
     }
@@ -111,7 +175,11 @@ impl Fleet {
     /// Tells whoever watches, if there is something to tell.
     fn announce(&self, deployment: &Deployment) {
         if deployment.has_news() {
-            self.0.send_modify(|_| ());
+            self.table.send_modify(|_| ());
         }
+    }
+
+    fn gone(&self) -> MutexGuard<'_, HashMap<Arc<str>, (Instant, Arc<Deployment>)>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

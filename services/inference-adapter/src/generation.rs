@@ -92,7 +92,7 @@ impl Generations {
     /// One generation; skipped without a word where there is no room, or no token left.
     async fn try_out(&self, deployment: &Arc<Deployment>) {
         let Some(input) = input(&deployment.capabilities()) else { return };
-        if deployment.in_flight() >= deployment.max_in_flight {
+        if deployment.admission.is_full() {
             self.metrics.generation_probe("no_place");
             return self.note(deployment, false, None);
         }

@@ -3,32 +3,40 @@
 
 mod call;
 
-use std::{pin::Pin, sync::Arc, time::SystemTime};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::{Stream, StreamExt as _};
-use penstock_chassis::{CallContext, Tasks};
+use penstock_chassis::{CallContext, Reloader, Tasks};
 use penstock_proto::{
     adapter::v1::{
-        Deployment as DeploymentReport, ListRequest, ListResponse, ReloadRequest, ReloadResponse,
+        Breaker, Deployment as DeploymentReport, ListRequest, ListResponse, ReloadRequest, ReloadResponse,
         WatchRequest, WatchResponse, deployments_server::Deployments,
     },
     inference::v1::{
         Capabilities, EmbedRequest, EmbedResponse, GenerateRequest, ListModelsRequest, ListModelsResponse,
         Model, ModerateRequest, ModerateResponse, inference_server::Inference,
     },
-    metadata::DEPLOYMENT,
+    metadata::{DEPLOYMENT, QUEUE, TENANT, TOKENS},
 };
+use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
 use self::call::{Call, Observed};
 use crate::{
+    admission::Claim,
+    breaker::Phase,
     deployment::Deployment,
     error::Error,
     fleet::{Fleet, Table},
     metrics::EngineMetrics,
     tally::Tally,
     tokens,
+    upstream::silent,
 };
 
 /// Both services of the adapter.
@@ -37,6 +45,7 @@ pub(crate) struct Service {
     pub(crate) fleet: Fleet,
     pub(crate) metrics: EngineMetrics,
     pub(crate) tasks: Tasks,
+    pub(crate) reloader: Reloader,
     /// Unix seconds of the start: when the gateway first knew its models.
     pub(crate) created: i64,
 }
@@ -46,10 +55,13 @@ impl Inference for Service {
     type GenerateStream = Observed;
 
     async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<Observed>, Status> {
-        let (context, message, deployment) = self.begin(request, |message| &message.model)?;
-        let mut call = Call::begin(&deployment, &self.fleet, &self.metrics)?;
-        match deployment.engine.generate(&message, &context).await {
-            Ok(answer) => Ok(Response::new(Observed::new(answer, call, Tally::new(message)))),
+        let (context, message, deployment, claim) = self.begin(request, |message| &message.model)?;
+        let mut call = Call::begin(&deployment, claim, &self.fleet, &self.metrics).await?;
+        // A plain answer has its own bound.
+        let total = message.stream.then_some(deployment.terms.limits.total_timeout);
+        let begun = timeout(total.unwrap_or(Duration::MAX), deployment.engine.generate(&message, &context));
+        match begun.await.unwrap_or_else(|_| Err(silent().of(&deployment.id))) {
+            Ok(answer) => Ok(Response::new(Observed::new(answer, call, Tally::new(message), total))),
             Err(error) => {
                 call.end(Err(error.reason()));
                 Err(error.into())
@@ -58,8 +70,8 @@ impl Inference for Service {
     }
 
     async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
-        let (context, message, deployment) = self.begin(request, |message| &message.model)?;
-        let call = Call::begin(&deployment, &self.fleet, &self.metrics)?;
+        let (context, message, deployment, claim) = self.begin(request, |message| &message.model)?;
+        let call = Call::begin(&deployment, claim, &self.fleet, &self.metrics).await?;
         let mut outcome = deployment.engine.embed(&message, &context).await;
         if let Ok(answer) = &mut outcome {
             let usage = answer.usage.get_or_insert_default();
@@ -77,9 +89,9 @@ impl Inference for Service {
         &self,
         request: Request<ModerateRequest>,
     ) -> Result<Response<ModerateResponse>, Status> {
-        let (context, message, deployment) =
+        let (context, message, deployment, claim) =
             self.begin(request, |message| message.model.as_deref().unwrap_or_default())?;
-        let call = Call::begin(&deployment, &self.fleet, &self.metrics)?;
+        let call = Call::begin(&deployment, claim, &self.fleet, &self.metrics).await?;
         call.whole(deployment.engine.moderate(&message, &context).await)
     }
 
@@ -103,17 +115,23 @@ impl Inference for Service {
 }
 
 impl Service {
-    /// What a request says, and the deployment that is to answer it.
+    /// What a request says, the deployment that is to answer it, and who wants that.
     fn begin<T>(
         &self,
         request: Request<T>,
         model: impl Fn(&T) -> &str,
-    ) -> Result<(CallContext, T, Arc<Deployment>), Status> {
+    ) -> Result<(CallContext, T, Arc<Deployment>, Claim), Status> {
         let context = CallContext::of(&request);
         let (metadata, _, message) = request.into_parts();
-        let chosen = metadata.get(DEPLOYMENT).and_then(|id| id.to_str().ok());
-        let deployment = self.fleet.find(chosen, model(&message))?;
-        Ok((context, message, deployment))
+        let said = |key| metadata.get(key).and_then(|value| value.to_str().ok());
+        let deployment = self.fleet.find(said(DEPLOYMENT), model(&message))?;
+        let claim = Claim {
+            tenant: said(TENANT).unwrap_or_default().to_owned(),
+            tokens: said(TOKENS).and_then(|tokens| tokens.parse().ok()).unwrap_or(1),
+            may_wait: said(QUEUE) != Some("no"),
+            deadline: context.deadline(),
+        };
+        Ok((context, message, deployment, claim))
     }
 
     /// A deployment as a model: under its model's name where that is enough to name it, else under its id.
@@ -156,7 +174,8 @@ impl Deployments for Service {
     }
 
     async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let changed = self.reloader.reload().await?.changed;
+        Ok(Response::new(ReloadResponse { changed }))
     }
 }
 
@@ -165,7 +184,13 @@ fn reports(table: &Table) -> Vec<DeploymentReport> {
 }
 
 fn report(deployment: &Deployment) -> DeploymentReport {
-    let seen = deployment.seen();
+    let (seen, shown) = (deployment.seen(), deployment.admission.shown());
+    let retry_after = shown.open_until.map(|until| until.saturating_duration_since(Instant::now()));
+    let breaker = match shown.phase {
+        Phase::Closed => Breaker::Closed,
+        Phase::HalfOpen => Breaker::HalfOpen,
+        Phase::Open => Breaker::Open,
+    };
     DeploymentReport {
         id: deployment.id.to_string(),
         engine: deployment.dialect.to_owned(),
@@ -173,13 +198,19 @@ fn report(deployment: &Deployment) -> DeploymentReport {
         discovered: deployment.discovered,
         state: seen.state.into(),
         checked_at: seen.checked_at.map(SystemTime::into),
-        in_flight: deployment.in_flight(),
+        in_flight: shown.in_flight,
         capabilities: said(deployment),
         detail: seen.detail,
         latency: seen.latency.and_then(|latency| latency.try_into().ok()),
         last_success_at: seen.last_success_at.map(SystemTime::into),
         loaded: deployment.loaded(),
-        ..DeploymentReport::default()
+        tags: deployment.terms.tags.clone(),
+        price: deployment.terms.price,
+        breaker: breaker.into(),
+        retry_after: retry_after.and_then(|span| span.try_into().ok()),
+        max_concurrent: deployment.admission.max_concurrent(),
+        queued: u32::try_from(shown.queued).unwrap_or(u32::MAX),
+        load_time: deployment.load_time().and_then(|span| span.try_into().ok()),
     }
 }
 

@@ -7,10 +7,11 @@ mod reading;
 pub(crate) mod status;
 
 use std::{
+    collections::HashMap,
     fmt,
     marker::PhantomData,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -61,7 +62,7 @@ const POOL_MAX_IDLE: usize = 256;
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Times and sizes that bound every call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Limits {
     /// Until the connection stands.
     pub(crate) connect_timeout: Duration,
@@ -71,6 +72,8 @@ pub(crate) struct Limits {
     pub(crate) stall_timeout: Duration,
     /// From the request to the whole of an answer that is not streamed.
     pub(crate) answer_timeout: Duration,
+    /// From the request to the end of a stream.
+    pub(crate) total_timeout: Duration,
     /// One frame of a stream.
     pub(crate) frame_max_bytes: usize,
     /// An answer that is not streamed.
@@ -83,35 +86,42 @@ pub(crate) struct Limits {
 #[derive(Clone, Debug)]
 pub(crate) struct Http {
     client: Client,
+    has_tls: bool,
     limits: Limits,
     metrics: EngineMetrics,
+    /// One for each time that a connection may take, which is a matter of the client.
+    clients: Arc<Mutex<HashMap<Duration, Client>>>,
 }
 
 impl Http {
-    /// `needs_tls`: some engine is reached over TLS. Only then are the system's certificates read: a container
+    /// `has_tls`: some engine is reached over TLS. Only then are the system's certificates read: a container
     /// for local engines may have none, and they take time at the start.
-    pub(crate) fn new(limits: Limits, needs_tls: bool, metrics: EngineMetrics) -> Result<Self, Error> {
+    pub(crate) fn new(limits: Limits, has_tls: bool, metrics: EngineMetrics) -> Result<Self, Error> {
         // Fails only if another part of the process chose a provider already: as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = if needs_tls { Client::builder() } else { Client::builder().tls_certs_only([]) };
-        let client = builder
-            .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")))
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .tcp_nodelay(true)
-            .connect_timeout(limits.connect_timeout)
-            .pool_max_idle_per_host(POOL_MAX_IDLE)
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            // Engines speak HTTP/1.1, and one connection each makes cancellation a close.
-            .http1_only()
-            .build()?;
-        Ok(Self { client, limits, metrics })
+        let client = client(has_tls, limits.connect_timeout)?;
+        let clients = HashMap::from([(limits.connect_timeout, client.clone())]);
+        Ok(Self { client, limits, metrics, clients: Arc::new(Mutex::new(clients)), has_tls })
+    }
+
+    /// Whether engines can be reached over TLS.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.has_tls
     }
 
     /// What bounds every call.
     pub(crate) fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// The same for a deployment with limits of its own.
+    pub(crate) fn with(&self, limits: Limits) -> Self {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = clients.entry(limits.connect_timeout).or_insert_with(|| {
+            // What could be built once can be built again.
+            client(self.has_tls, limits.connect_timeout).unwrap_or_else(|_| self.client.clone())
+        });
+        Self { client: own.clone(), limits, ..self.clone() }
     }
 
     /// Gets a small document.
@@ -167,6 +177,22 @@ impl Http {
     }
 }
 
+fn client(needs_tls: bool, connect_timeout: Duration) -> Result<Client, reqwest::Error> {
+    let builder = if needs_tls { Client::builder() } else { Client::builder().tls_certs_only([]) };
+    builder
+        .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")))
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .tcp_nodelay(true)
+        .connect_timeout(connect_timeout)
+        .pool_max_idle_per_host(POOL_MAX_IDLE)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        // Engines speak HTTP/1.1, and one connection each makes cancellation a close.
+        .http1_only()
+        .build()
+}
+
 /// One model on one engine that is spoken to over HTTP.
 pub(crate) struct Upstream<D> {
     target: Target,
@@ -210,12 +236,7 @@ impl<D: Dialect> Upstream<D> {
         self.study().await;
         let ask = D::generate(request, &self.target)?;
         let limits = self.http.limits;
-        let first_token = self.target.first_token_timeout.unwrap_or(limits.first_token_timeout);
-        // A plain answer waits for its first token, too.
-        let patience = match request.stream {
-            true => first_token,
-            false => limits.answer_timeout.max(self.target.first_token_timeout.unwrap_or_default()),
-        };
+        let patience = if request.stream { limits.first_token_timeout } else { limits.answer_timeout };
         let deadline = Instant::now() + patience;
         // Every engine has conversations, not every one continues texts.
         let optional = matches!(request.input, Some(Input::Text(_)));

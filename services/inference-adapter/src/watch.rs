@@ -8,25 +8,50 @@ use std::{
 
 use penstock_chassis::Tasks;
 use tokio::{
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
     time::{Instant, timeout, timeout_at},
 };
+use tokio_util::sync::DropGuard;
 
 use crate::{deployment::Deployment, fleet::Fleet, upstream::silent};
 
 /// Checks that run at once: an engine with hundreds of models is not to be flooded.
 pub(crate) const CHECKS_AT_ONCE: usize = 64;
 
-/// Looks after every deployment that is configured, until the process stops.
-pub(crate) fn start(fleet: &Fleet, tasks: &Tasks) {
-    let room = Arc::new(Semaphore::new(CHECKS_AT_ONCE));
-    for deployment in fleet.table().all().iter().filter(|one| !one.discovered) {
-        let looking = look_after(Arc::clone(deployment), fleet.clone(), Arc::clone(&room));
-        let stopping = tasks.stopping();
-        tasks.spawn("deployment check", async move {
-            stopping.run_until_cancelled(looking).await;
-        });
-    }
+/// Looks after a deployment that is configured, until the guard is dropped or the process stops.
+pub(crate) fn start(
+    deployment: &Arc<Deployment>,
+    fleet: &Fleet,
+    room: &Arc<Semaphore>,
+    tasks: &Tasks,
+) -> DropGuard {
+    let looking = look_after(Arc::clone(deployment), fleet.clone(), Arc::clone(room));
+    let ended = tasks.stopping().child_token();
+    let end = ended.clone().drop_guard();
+    tasks.spawn("deployment check", async move {
+        ended.run_until_cancelled(looking).await;
+    });
+    end
+}
+
+/// Tells of breakers whose time is over: they are half-open then, though nobody asks for them.
+pub(crate) fn breakers(fleet: &Fleet, opened: Arc<Notify>, tasks: &Tasks) {
+    let (fleet, stopping) = (fleet.clone(), tasks.stopping());
+    let watching = async move {
+        loop {
+            let (table, now) = (fleet.table(), Instant::now());
+            table.all().iter().for_each(|one| fleet.turned(one, now));
+            let next = table.all().iter().filter_map(|one| one.admission.shown().open_until).min();
+            let woken = opened.notified();
+            match next {
+                Some(next) => drop(timeout_at(next, woken).await),
+                None => woken.await,
+            }
+        }
+    };
+    tasks.spawn("circuit breakers", async move {
+        stopping.run_until_cancelled(watching).await;
+    });
 }
 
 /// Checks the deployment whenever a check is due, and no request has shown the same.

@@ -11,6 +11,7 @@ use penstock_proto::{
     cache::v1::{EntryKey, StoreRequest, cache_client::CacheClient},
     inference::v1::{GenerateChunk, Usage},
     ratelimit::v1::{SettleRequest, rate_limiter_client::RateLimiterClient},
+    router::v1::AttemptKind,
 };
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -147,12 +148,21 @@ struct ModelLabels {
     model: Arc<str>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabels {
+    model: Arc<str>,
+    deployment: String,
+    kind: &'static str,
+    outcome: &'static str,
+}
+
 #[derive(Debug)]
 struct Measures {
     requests: Family<RequestLabels, Counter>,
     tokens: Family<ModelLabels, Counter>,
     first_content: Family<ModelLabels, Histogram, fn() -> Histogram>,
     fallbacks: Family<ModelLabels, Counter>,
+    attempts: Family<AttemptLabels, Counter>,
 }
 
 impl Default for Measures {
@@ -162,6 +172,7 @@ impl Default for Measures {
             tokens: Family::default(),
             first_content: Family::new_with_constructor(|| Histogram::new(FIRST_CONTENT_EDGES)),
             fallbacks: Family::default(),
+            attempts: Family::default(),
         }
     }
 }
@@ -224,6 +235,8 @@ impl Measures {
         let help = "Time until the first content";
         registry.register("penstock_first_content_seconds", help, self.first_content.clone());
         registry.register("penstock_fallbacks", "Deployments that gave no answer", self.fallbacks.clone());
+        let help = "Requests to deployments, by what they were for and what came of them";
+        registry.register("penstock_attempts", help, self.attempts.clone());
     }
 
     fn record(&self, account: &Account) {
@@ -238,11 +251,36 @@ impl Measures {
         if account.fallbacks > 0 {
             self.fallbacks.get_or_create(&model).inc_by(account.fallbacks as u64);
         }
+        account.trail.each_attempt(|attempt| {
+            let labels = AttemptLabels {
+                model: Arc::clone(&attempt.candidate.model),
+                deployment: attempt.candidate.id().to_owned(),
+                kind: kind_name(attempt.kind),
+                outcome: attempt.outcome.unwrap_or_default(),
+            };
+            self.attempts.get_or_create(&labels).inc();
+        });
+    }
+}
+
+/// What an attempt was for, as metrics call it.
+fn kind_name(kind: AttemptKind) -> &'static str {
+    match kind {
+        AttemptKind::Unspecified => "unspecified",
+        AttemptKind::First => "first",
+        AttemptKind::Retry => "retry",
+        AttemptKind::Failover => "failover",
+        AttemptKind::Fallback => "fallback",
+        AttemptKind::Hedge => "hedge",
+        AttemptKind::Continue => "continue",
+        AttemptKind::Replay => "replay",
     }
 }
 
 /// The access log: one line a request, whatever became of it.
 fn log(Ended { account, took }: &Ended) {
+    let mut attempts = 0;
+    account.trail.each_attempt(|_| attempts += 1);
     let milliseconds = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
         request_id = account.context.request_id(),
@@ -252,6 +290,7 @@ fn log(Ended { account, took }: &Ended) {
         deployment = account.deployment,
         stream = account.stream,
         cache = account.cache,
+        attempts,
         fallbacks = account.fallbacks,
         outcome = account.outcome_name(),
         tokens = account.tokens(),

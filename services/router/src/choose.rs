@@ -1,15 +1,29 @@
-//! The choice: which deployments are asked for a request, in which order, and why not the others. Pure.
+//! The choice: which model is meant, which of its deployments are asked for a request, in which order, and why not
+//! the others. Pure but for dice, the clock and what is seen of every deployment's load.
+
+mod auto;
+mod rank;
+mod refusal;
 
 use std::sync::Arc;
 
-use penstock_proto::{Error, auth::v1::Principal, router::v1::Match};
+use penstock_proto::{Error, Reason, auth::v1::Principal, inference::v1::GenerateRequest, router::v1::Match};
+use tokio::time::Instant;
 
+use self::rank::Ranked;
 use crate::{
-    decision::{Considered, Decision, Route, Vetoes},
+    decision::{Candidate, Considered, Decision, Route, Steering, Vetoes},
+    hash,
     needs::Needs,
     principals::may_use,
-    registry::{Model, Registry},
+    prompt,
+    registry::{Deployment, Found, Model, Registry},
 };
+
+/// Deployments beyond those that may be asked: some will say that they have no place, which costs nothing.
+const SPARE: usize = 4;
+/// Most deployments that a real request's decision shows.
+const SHOWN_MAX: usize = 32;
 
 /// What is asked, as far as the choice depends on it.
 #[derive(Debug)]
@@ -22,42 +36,265 @@ pub(crate) struct Asked<'a> {
     /// What may be generated at most, or what is reserved for it.
     pub(crate) completion_tokens: u64,
     pub(crate) principal: &'a Principal,
+    pub(crate) steering: &'a Steering,
+    /// Only of a request for a text.
+    pub(crate) request: Option<&'a GenerateRequest>,
+    /// Most deployments that will be asked.
+    pub(crate) attempts: usize,
+    /// It is a dry run: every deployment is to be shown, and nothing is taken.
+    pub(crate) all: bool,
+}
+
+/// What is done about a request.
+#[derive(Debug)]
+pub(crate) struct Decided<'a> {
+    pub(crate) model: &'a Model,
+    pub(crate) route: Result<Route, Error>,
+    /// Even where nobody can be asked: then it says why not.
+    pub(crate) decision: Decision,
+}
+
+/// The model that is meant, whom to ask for it, and why.
+///
+/// # Errors
+/// No model has that name, or the caller may not use it.
+pub(crate) fn decide<'a>(registry: &'a Registry, asked: &Asked<'_>) -> Result<Decided<'a>, Error> {
+    if let (Found::Auto(config), Some(request)) = (registry.find(asked.name), asked.request) {
+        return auto::decide(registry, asked, config, request);
+    }
+    let (model, how) = authorised(registry, asked.principal, asked.name)?;
+    let (route, mut decision) = weigh(registry, model, asked);
+    decision.how = how;
+    Ok(Decided { model, route, decision })
+}
+
+/// The model of that name, if the caller may use it, and how it was found.
+pub(crate) fn authorised<'a>(
+    registry: &'a Registry,
+    principal: &Principal,
+    asked: &str,
+) -> Result<(&'a Model, Match), Error> {
+    let unknown = |hint: &str| {
+        Err(Error::new(Reason::ModelNotFound, format!("the model `{asked}` does not exist{hint}")))
+    };
+    match registry.find(asked) {
+        Found::Model(model, how) if may_use(principal, asked, &model.name) => Ok((model, how)),
+        Found::Model(..) => {
+            let message = format!("the API key may not use the model `{asked}`");
+            Err(Error::new(Reason::ModelNotAllowed, message))
+        }
+        // Only those are named that the caller may know of.
+        Found::Ambiguous(models) => {
+            let names = models.iter().map(|model| &*model.name);
+            let names: Vec<_> = names.filter(|name| may_use(principal, name, name)).collect();
+            match names[..] {
+                [] => unknown(""),
+                _ => unknown(&format!(": write upper and lower case as in `{}`", names.join("` or `"))),
+            }
+        }
+        Found::Auto(_) | Found::Nothing => unknown(""),
+    }
 }
 
 /// Whom to ask for `model`, in order, and why.
 ///
 /// # Errors
-/// There are deployments, and none of them can do what is asked.
+/// There are deployments, and none of them can be asked.
+#[cfg(test)]
 pub(crate) fn choose(
     registry: &Registry,
     model: &Model,
     asked: &Asked<'_>,
 ) -> Result<(Route, Decision), Error> {
-    let allowed = |model: &Model| may_use(asked.principal, &model.name, &model.name);
-    let candidates = asked.needs.sift(registry.candidates(model, allowed, fastrand::f64))?;
-    let considered = candidates
-        .iter()
-        .map(|candidate| Considered {
-            candidate: candidate.clone(),
-            score: None,
-            vetoes: Vetoes::default(),
-            weight: 1.0,
-            priority: 1,
-        })
-        .collect();
-    let policy = Arc::clone(&model.config);
-    let decision = Decision {
-        asked: asked.name.to_owned(),
-        model: Arc::clone(&model.name),
-        how: Match::Name,
-        classification: None,
-        strategy: policy.strategy,
-        needs: asked.needs,
-        considered,
-        prompt_tokens: asked.prompt_tokens,
-        completion_tokens: asked.completion_tokens,
-        policy: Arc::clone(&policy),
-    };
-    let tokens = asked.prompt_tokens.saturating_add(asked.completion_tokens);
-    Ok((Route { candidates, policy, tokens, ..Route::default() }, decision))
+    let (route, decision) = weigh(registry, model, asked);
+    Ok((route?, decision))
 }
+
+/// Whom to ask for `model`, in order, and why; with a decision even where nobody can be asked.
+pub(crate) fn weigh(
+    registry: &Registry,
+    model: &Model,
+    asked: &Asked<'_>,
+) -> (Result<Route, Error>, Decision) {
+    Chooser::new(registry, asked, Instant::now(), fastrand::f64).choose(model)
+}
+
+/// One choice: what it depends on.
+struct Chooser<'a, R> {
+    registry: &'a Registry,
+    asked: &'a Asked<'a>,
+    /// Tokens of the prompt and of the answer that a context must hold at least.
+    least_tokens: (u64, u64),
+    now: Instant,
+    /// Gives numbers from 0 to 1.
+    random: R,
+}
+
+impl<'a, R: FnMut() -> f64> Chooser<'a, R> {
+    fn new(registry: &'a Registry, asked: &'a Asked<'a>, now: Instant, random: R) -> Self {
+        let least_tokens = asked.request.map_or((0, 0), prompt::least_tokens);
+        Self { registry, asked, least_tokens, now, random }
+    }
+
+    fn choose(mut self, model: &Model) -> (Result<Route, Error>, Decision) {
+        let most = self.asked.attempts.saturating_add(SPARE);
+        let own = self.rank(model, if self.asked.all { usize::MAX } else { most });
+        let mut ranked = vec![own];
+        // A prompt that is too long for all of its own goes where there is more room.
+        let too_long = |own: &Ranked<'_>| {
+            own.open.is_empty() && own.vetoed.iter().any(|(_, vetoes)| vetoes.has(Vetoes::CONTEXT))
+        };
+        if ranked.first().is_some_and(too_long) {
+            ranked.extend(self.chain(&model.config.context_fallbacks, most));
+        }
+        ranked.extend(self.chain(&model.config.fallbacks, most));
+
+        let candidates: Vec<_> = ranked.iter().flat_map(|ranked| ranked.candidates(most)).collect();
+        let refusal = if candidates.is_empty() {
+            let vetoed: Vec<_> = ranked.iter().flat_map(|ranked| &ranked.vetoed).copied().collect();
+            self.refusal(&vetoed)
+        } else {
+            None
+        };
+        let decision = self.decision(model, &ranked, most);
+        let route = match refusal {
+            Some(error) => Err(error),
+            None => Ok(Route {
+                on_context: self.roomier(model, &candidates, most),
+                on_filter: self.candidates_of(&model.config.filter_fallbacks, most),
+                candidates,
+                policy: Arc::clone(&model.config),
+                tokens: self.asked.prompt_tokens.saturating_add(self.asked.completion_tokens),
+            }),
+        };
+        (route, decision)
+    }
+
+    /// The deployments of the models of a chain that the caller may use (B7).
+    fn chain<'m>(&mut self, names: &'m [String], most: usize) -> Vec<Ranked<'m>>
+    where
+        'a: 'm,
+    {
+        let (registry, principal) = (self.registry, self.asked.principal);
+        let allowed = registry.chain(names).filter(|model| may_use(principal, &model.name, &model.name));
+        allowed.map(|model| self.rank(model, most)).collect()
+    }
+
+    fn candidates_of(&mut self, names: &[String], most: usize) -> Vec<Candidate> {
+        self.chain(names, most).iter().flat_map(|ranked| ranked.candidates(most)).collect()
+    }
+
+    /// Those to ask if the prompt is too long for the first candidate: the models that are configured for it, then
+    /// candidates with a larger context.
+    fn roomier(&mut self, model: &Model, candidates: &[Candidate], most: usize) -> Vec<Candidate> {
+        let context = |candidate: &Candidate| candidate.deployment.capabilities?.context_tokens;
+        let asked = candidates.first().and_then(context);
+        let mut roomier = self.candidates_of(&model.config.context_fallbacks, most);
+        roomier.retain(|one| asked.is_none() || context(one).is_none() || context(one) > asked);
+        for one in candidates.iter().filter(|one| context(one) > asked) {
+            if !roomier.contains(one) {
+                roomier.push(one.clone());
+            }
+        }
+        roomier
+    }
+
+    /// What there is to say about the choice.
+    fn decision(&mut self, model: &Model, ranked: &[Ranked<'_>], most: usize) -> Decision {
+        let asked = self.asked;
+        let shown = if asked.all { usize::MAX } else { SHOWN_MAX };
+        let none = Vetoes::default();
+        let chosen = ranked.iter().flat_map(|ranked| ranked.considered(0..most, none));
+        let vetoed = ranked.iter().flat_map(Ranked::refused);
+        let spare = ranked.iter().flat_map(|ranked| ranked.considered(most..usize::MAX, Vetoes::ATTEMPTS));
+        let mut considered: Vec<_> = chosen.chain(vetoed).chain(spare).take(shown).collect();
+        if asked.all {
+            considered.extend(self.not_allowed(model));
+        }
+        Decision {
+            asked: asked.name.to_owned(),
+            model: Arc::clone(&model.name),
+            how: Match::Name,
+            classification: None,
+            strategy: model.config.strategy,
+            needs: asked.needs,
+            considered,
+            prompt_tokens: asked.prompt_tokens,
+            completion_tokens: asked.completion_tokens,
+            policy: Arc::clone(&model.config),
+        }
+    }
+
+    /// The deployments of those fallbacks that the caller may not use.
+    fn not_allowed(&self, model: &Model) -> Vec<Considered> {
+        let fallbacks = self.registry.fallbacks(model);
+        let foreign = fallbacks.filter(|model| !may_use(self.asked.principal, &model.name, &model.name));
+        let places = foreign.flat_map(|model| model.places.iter().map(move |place| (model, place)));
+        let considered = places.map(|(model, place)| Considered {
+            candidate: Candidate {
+                model: Arc::clone(&model.name),
+                deployment: Arc::clone(&place.deployment),
+            },
+            score: None,
+            vetoes: Vetoes::NOT_ALLOWED,
+            weight: place.weight,
+            priority: place.priority,
+        });
+        considered.collect()
+    }
+
+    /// Why a deployment cannot be asked for this.
+    fn vetoes(&self, deployment: &Deployment) -> Vetoes {
+        let mut vetoes = Vetoes::default();
+        let mut veto = |is_there: bool, veto: Vetoes| {
+            if is_there {
+                vetoes = vetoes.and(veto);
+            }
+        };
+        let steering = self.asked.steering;
+        veto(deployment.closed_until(self.now).is_some(), Vetoes::CIRCUIT_OPEN);
+        veto(!deployment.lacks.both(self.asked.needs).is_empty(), Vetoes::LACKS);
+        let context = deployment.capabilities.and_then(|known| known.context_tokens);
+        let context = context.and_then(|tokens| u64::try_from(tokens).ok());
+        let (prompt, answer) = self.least_tokens;
+        veto(context.is_some_and(|context| prompt.saturating_add(answer) > context), Vetoes::CONTEXT);
+        veto(steering.tags.iter().any(|tag| !deployment.tags.contains(tag)), Vetoes::TAG);
+        if let Some(most) = steering.max_cost {
+            // Who sets a ceiling relies on it: what nobody knows is not below it.
+            veto(self.cost(deployment).is_none_or(|cost| cost > most), Vetoes::COST);
+        }
+        if let Some(most) = steering.max_latency {
+            let seconds = self.first_token(deployment) + rank::load_seconds(deployment);
+            veto(seconds > most.as_secs_f64(), Vetoes::LATENCY);
+        }
+        vetoes
+    }
+
+    /// The key by which requests go to the same deployment. `None`: nothing is said that they could have in common.
+    fn affinity(&self, model: &Model) -> Option<u64> {
+        match &self.asked.steering.session {
+            Some(session) => Some(hash::bytes(0, session.as_bytes())),
+            None => {
+                self.asked.request.map(|asked| prompt::beginning(asked, model.config.affinity.prefix_bytes))
+            }
+        }
+    }
+}
+
+impl<R> Chooser<'_, R> {
+    /// What the request is expected to cost there in US dollars. `None`: no price is known.
+    #[allow(clippy::cast_precision_loss)] // an estimate
+    fn cost(&self, deployment: &Deployment) -> Option<f64> {
+        let price = deployment.price?;
+        let (prompt, answer) = (self.asked.prompt_tokens as f64, self.asked.completion_tokens as f64);
+        Some((price.input * prompt + price.output * answer) / 1e6)
+    }
+
+    /// Seconds to the first token, as far as they are known.
+    fn first_token(&self, deployment: &Deployment) -> f64 {
+        deployment.load.expected_at(self.now).map_or(0.0, |time| time.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,8 @@
-//! The router's configuration: `[router]` and `[[models]]`.
+//! The router's configuration: `[router]`, `[[models]]` and `[auto]`.
 
+mod auto;
+mod models;
+pub(crate) mod pattern;
 mod retrying;
 mod routing;
 
@@ -8,7 +11,9 @@ use std::time::Duration;
 use penstock_chassis::config::{Document, Section};
 
 pub use self::retrying::Retrying;
-pub use self::routing::{AfterCommit, Hedge, HoldBack, ModelConfig, Routing, Strategy, Target};
+#[cfg(test)]
+pub(crate) use self::routing::Affinity;
+pub use self::routing::{AfterCommit, AutoConfig, Hedge, HoldBack, ModelConfig, Routing, Strategy, Target};
 use crate::caps::Caps;
 
 /// Where the services are that the router calls, as `http://host:port[,host:port…]`.
@@ -190,7 +195,115 @@ mod tests {
                 "line 10: models[1].fallbacks: \"m\" falls back to \"n\" itself",
                 "line 11: models[2].name: is required",
                 "line 12: models[2].deployments: must name at least one deployment",
-                "line 13: models[2].strategy: is \"guess\"; must be one of \"weighted\"",
+                "line 13: models[2].strategy: is \"guess\"; must be one of \"weighted\", \"least-latency\", \
+                 \"least-busy\", \"cheapest\", \"round-robin\", \"affinity\", \"loaded-first\", \"priority\"",
+            ]
+        );
+    }
+
+    fn mistakes(text: &str) -> Vec<String> {
+        read(text).1
+    }
+
+    #[test]
+    fn every_key_of_a_model_is_read() {
+        let text = "[[models]]\nname='m'\naliases=['gpt-4*']\ndeployments=['a']\nstrategy='affinity'\n\
+                    affinity={prefix_bytes=64, load_factor=2}\nfallbacks=['n']\ncontext_fallbacks=['n']\n\
+                    filter_fallbacks=['n']\nhedge='p95'\nhold_back={chars=40, time='200ms'}\nafter_commit='replay'\n\
+                    [[models]]\nname='n'\ndeployments=['b']\nhedge='300ms'\n";
+        let (config, mistakes) = read(text);
+        assert_eq!(mistakes, Vec::<String>::new());
+        let expected = ModelConfig {
+            name: "m".into(),
+            aliases: vec!["gpt-4*".into()],
+            deployments: vec![Target { id: "a".into(), weight: 1.0, priority: 1 }],
+            strategy: Strategy::Affinity,
+            affinity: Affinity { prefix_bytes: 64, load_factor: 2.0 },
+            fallbacks: vec!["n".into()],
+            context_fallbacks: vec!["n".into()],
+            filter_fallbacks: vec!["n".into()],
+            hedge: Some(routing::Hedge::P95),
+            hold_back: routing::HoldBack { chars: 40, time: Duration::from_millis(200) },
+            after_commit: routing::AfterCommit::Replay,
+        };
+        assert_eq!(config.routing.models[0], expected);
+        let after = routing::Hedge::After(Duration::from_millis(300));
+        assert_eq!(config.routing.models[1].hedge, Some(after));
+    }
+
+    #[test]
+    fn mistakes_in_stars_chains_and_options_are_named() {
+        for (text, mistake) in [
+            ("name='a*b*'\ndeployments=['a*']", "line 2: models[0].name: \"a*b*\" has more than one *"),
+            (
+                "name='m'\ndeployments=['a*']",
+                "line 3: models[0].deployments[0].id: \"a*\" has a *, and the model's name has none",
+            ),
+            (
+                "name='m*'\ndeployments=['a']",
+                "line 3: models[0].deployments[0].id: \"a\" must have one *, as the model's name has one",
+            ),
+            (
+                "name='m*'\naliases=['x']\ndeployments=['a*']",
+                "line 3: models[0].aliases: \"x\" must have a *, as the model's name has one",
+            ),
+            (
+                "name='m'\ndeployments=['a','a']",
+                "line 3: models[0].deployments[1].id: \"a\" is a deployment of the model already",
+            ),
+            (
+                "name='m'\ndeployments=['a']\naffinity={}",
+                "line 4: models[0].affinity: means nothing without strategy = \"affinity\"",
+            ),
+            (
+                "name='m'\ndeployments=['a']\ncontext_fallbacks=['m']",
+                "line 4: models[0].context_fallbacks: \"m\" is the model itself",
+            ),
+            (
+                "name='m'\ndeployments=['a']\nfilter_fallbacks=['x*']",
+                "line 4: models[0].filter_fallbacks: \"x*\" has a *, and the model's name has none",
+            ),
+            ("name='m'\ndeployments=['a']\nhold_back={}", "line 4: models[0].hold_back.chars: is required"),
+            (
+                "name='m'\ndeployments=['a']\nhedge='p99'",
+                "line 4: models[0].hedge: is not a duration such as \"30s\": expected number at 0",
+            ),
+        ] {
+            assert_eq!(mistakes(&format!("[[models]]\n{text}")), [mistake], "{text}");
+        }
+        let circle = "[[models]]\nname='m'\ndeployments=['a']\ncontext_fallbacks=['n/x']\n\
+                      [[models]]\nname='n/*'\ndeployments=['a*']\ncontext_fallbacks=['m']\nfallbacks=['m']\n";
+        assert_eq!(
+            mistakes(circle),
+            [
+                "line 4: models[0].context_fallbacks: \"n/x\" falls back to \"m\" itself",
+                "line 8: models[1].context_fallbacks: \"m\" falls back to \"n/*\" itself",
+            ]
+        );
+        let twice = "[[models]]\nname='m*'\ndeployments=['a*']\n[[models]]\nname='n'\naliases=['m*']\ndeployments=['a']";
+        assert_eq!(
+            mistakes(twice),
+            ["line 6: models[1].aliases: \"m*\" is the name of another model already"]
+        );
+    }
+
+    #[test]
+    fn auto_is_nothing_unless_it_is_configured() {
+        assert_eq!(read("").0.routing.auto, None);
+        let models = "[[models]]\nname='m'\ndeployments=['a']\n";
+        let text = format!("[auto]\nsimple='m'\nmedium='m'\ncomplex='m'\nsimple_keywords=['Say']\n{models}");
+        let (config, mistakes) = read(&text);
+        assert_eq!(mistakes, Vec::<String>::new());
+        let auto = config.routing.auto.unwrap();
+        assert_eq!((auto.complex.as_str(), auto.simple_keywords), ("m", vec!["say".to_owned()]));
+        let (_, mistakes) =
+            read(&format!("[auto]\nsimple='x'\nmedium='m'\nmedium_tokens=9\ncomplex_tokens=8\n{models}"));
+        assert_eq!(
+            mistakes,
+            [
+                "line 1: auto.complex: is required",
+                "line 2: auto.simple: \"x\" is not the name of a model",
+                "line 5: auto.complex_tokens: must not be less than medium_tokens",
             ]
         );
     }

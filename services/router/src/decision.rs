@@ -70,6 +70,26 @@ impl Vetoes {
     pub(crate) const NOT_ALLOWED: Vetoes = Vetoes(1 << 7);
     /// There are enough before it.
     pub(crate) const ATTEMPTS: Vetoes = Vetoes(1 << 8);
+
+    /// These and those.
+    pub(crate) const fn and(self, other: Vetoes) -> Vetoes {
+        Vetoes(self.0 | other.0)
+    }
+
+    /// Whether there is one of `others` among them.
+    pub(crate) const fn meets(self, others: Vetoes) -> bool {
+        self.0 & others.0 != 0
+    }
+
+    /// Whether this one is among them.
+    pub(crate) const fn has(self, veto: Vetoes) -> bool {
+        self.meets(veto)
+    }
+
+    /// Nothing is in the way.
+    pub(crate) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
 /// A deployment that was considered.

@@ -111,6 +111,11 @@ impl Trail {
         Noted { trail: self.clone(), index: log.attempts.len() - 1, began: Instant::now(), ended: false }
     }
 
+    /// Shows every attempt, in order of time.
+    pub(crate) fn each_attempt(&self, show: impl FnMut(&Attempt)) {
+        self.log().attempts.iter().for_each(show);
+    }
+
     /// Notes how the request ended: `OK` or a reason's name.
     pub(crate) fn end(&self, outcome: &'static str) {
         self.log().outcome = Some(outcome);

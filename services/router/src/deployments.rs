@@ -1,10 +1,10 @@
 //! Follows what the adapter reports of its deployments, and keeps up to date with it: the registry, by which
 //! deployments are chosen, and the health of every model.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use penstock_chassis::{CallContext, Channel, Chassis, Component, Health};
+use penstock_chassis::{CallContext, Channel, Chassis, Component, Health, Live, reload::Update};
 use penstock_proto::{
     adapter::v1::{
         Deployment as DeploymentReport, ListRequest, WatchRequest, WatchResponse,
@@ -38,7 +38,13 @@ const ADAPTER: &str = "inference-adapter";
 type Client = DeploymentsClient<Channel>;
 
 /// The registry, kept up to date in the background. While the adapter says nothing the last one stays.
-pub(crate) fn follow(adapter: &Channel, routing: Routing, chassis: &Chassis) -> Arc<ArcSwap<Registry>> {
+/// `live`: how requests are routed from the next change on.
+pub(crate) fn follow(
+    adapter: &Channel,
+    routing: Routing,
+    live: Live<Routing>,
+    chassis: &Chassis,
+) -> Arc<ArcSwap<Registry>> {
     let registry = Arc::new(ArcSwap::from_pointee(Registry::new(&routing, &[])));
     let health = chassis.health.clone();
     // Required: before the first report nobody knows what is offered.
@@ -47,6 +53,7 @@ pub(crate) fn follow(adapter: &Channel, routing: Routing, chassis: &Chassis) -> 
     let follower = Follower {
         client: DeploymentsClient::new(adapter.clone()),
         routing,
+        live,
         loads: HashMap::new(),
         registry: Arc::clone(&registry),
         health,
@@ -65,6 +72,7 @@ pub(crate) fn follow(adapter: &Channel, routing: Routing, chassis: &Chassis) -> 
 struct Follower {
     client: Client,
     routing: Routing,
+    live: Live<Routing>,
     /// What this router sees of each deployment that is reported: it outlives the reports.
     loads: HashMap<String, Arc<Load>>,
     registry: Arc<ArcSwap<Registry>>,
@@ -82,14 +90,37 @@ impl Follower {
     async fn run(mut self) {
         loop {
             let began = Instant::now();
-            if let Ok(reports) = self.client.watch(WatchRequest {}).await {
+            let mut client = self.client.clone();
+            if let Ok(reports) = self.meanwhile(client.watch(WatchRequest {})).await {
                 self.listen(reports.into_inner()).await;
             }
             self.show_loss();
             // A watch that lasted has lost its replica of the adapter: another one is asked at once.
             if began.elapsed() < WATCH_PAUSE {
-                sleep(WATCH_PAUSE).await;
+                self.meanwhile(sleep(WATCH_PAUSE)).await;
             }
+        }
+    }
+
+    /// Waits for `what`; changes of the configuration wait for nothing.
+    async fn meanwhile<T>(&mut self, what: impl Future<Output = T>) -> T {
+        let mut what = pin!(what);
+        loop {
+            tokio::select! {
+                done = &mut what => return done,
+                update = self.live.next() => self.turn(update).await,
+            }
+        }
+    }
+
+    /// Routes as the configuration has it now, by the latest word of the adapter: what it has just learnt may not
+    /// have come yet.
+    async fn turn(&mut self, update: Update<Routing>) {
+        self.routing = update.next.clone();
+        let request = CallContext::background(LOOK_TIMEOUT).request(ListRequest {});
+        match self.client.list(request).await {
+            Ok(answer) => self.take(answer.into_inner().deployments),
+            Err(_) => self.build(),
         }
     }
 
@@ -108,11 +139,20 @@ impl Follower {
                 },
                 Ok(()) = health.changed() => self.follow_check(),
                 _ = looks.tick() => self.look().await,
+                update = self.live.next() => self.turn(update).await,
             }
         }
     }
 
     fn take(&mut self, deployments: Vec<DeploymentReport>) {
+        self.reported = deployments;
+        self.first.get_or_insert_with(Instant::now);
+        self.build();
+    }
+
+    /// Makes the registry out of the configuration and the last report.
+    fn build(&mut self) {
+        let deployments = &self.reported;
         self.loads.retain(|id, _| deployments.iter().any(|deployment| deployment.id == *id));
         let loads = &mut self.loads;
         let now = Instant::now();
@@ -124,8 +164,6 @@ impl Follower {
             })
             .collect();
         self.registry.store(Arc::new(Registry::new(&self.routing, &read)));
-        self.reported = deployments;
-        self.first.get_or_insert_with(Instant::now);
         self.show();
     }
 

@@ -7,6 +7,8 @@ mod accounting;
 mod admitted;
 mod answer;
 mod attempts;
+#[doc(hidden)]
+pub mod bench;
 mod budget;
 mod cache_policy;
 mod caps;
@@ -15,27 +17,34 @@ mod config;
 mod decision;
 mod decisions;
 mod deployments;
+mod hash;
 mod load;
 mod merge;
 mod model_health;
 mod needs;
 mod principals;
+mod prompt;
 mod registry;
 mod resume;
 mod said;
 mod service;
 mod splice;
+mod steering;
 mod stored;
 mod whole;
 
 pub use caps::Caps;
-pub use config::{CacheMode, Config, Endpoints, LimiterFailure, Retrying, Routing};
+pub use config::{
+    AutoConfig, CacheMode, Config, Endpoints, LimiterFailure, ModelConfig, Retrying, Routing, Strategy,
+    Target,
+};
 
 use std::{sync::Arc, time::Duration};
 
-use penstock_chassis::{Channel, Chassis, MESSAGE_MAX_BYTES};
-use penstock_proto::inference::v1::{
-    inference_server::InferenceServer, stored_completions_server::StoredCompletionsServer,
+use penstock_chassis::{Channel, Chassis, Live, MESSAGE_MAX_BYTES, Reloader};
+use penstock_proto::{
+    inference::v1::{inference_server::InferenceServer, stored_completions_server::StoredCompletionsServer},
+    router::v1::routing_server::RoutingServer,
 };
 use tonic::service::Routes;
 
@@ -52,8 +61,15 @@ pub struct Channels {
     pub inference_adapter: Channel,
 }
 
-/// Starts the router and returns its routes.
-pub fn start(config: Config, channels: &Channels, chassis: &Chassis) -> Routes {
+/// Starts the router and returns its routes. What is `live` is taken over while it runs; `reloader` is who has the
+/// file read again.
+pub fn start(
+    config: Config,
+    live: Live<Routing>,
+    reloader: Reloader,
+    channels: &Channels,
+    chassis: &Chassis,
+) -> Routes {
     let (health, tasks) = (&chassis.health, &chassis.tasks);
     // While auth is lost those who asked within this time are still known.
     health.watch_channel("auth", true, config.remembered, &channels.auth, tasks);
@@ -64,10 +80,12 @@ pub fn start(config: Config, channels: &Channels, chassis: &Chassis) -> Routes {
     ] {
         health.watch_channel(name, required, Duration::ZERO, channel, tasks);
     }
-    let router = Arc::new(service::Router::start(config, channels, chassis));
+    let router = Arc::new(service::Router::start(config, live, reloader, channels, chassis));
     let stored = StoredCompletionsServer::from_arc(Arc::clone(&router));
+    let routing = RoutingServer::from_arc(Arc::clone(&router)).max_decoding_message_size(MESSAGE_MAX_BYTES);
     Routes::new(InferenceServer::from_arc(router).max_decoding_message_size(MESSAGE_MAX_BYTES))
         .add_service(stored)
+        .add_service(routing)
 }
 
 #[cfg(test)]

@@ -7,8 +7,6 @@ use penstock_proto::{
     validate::asks_for_schema,
 };
 
-use crate::decision::Candidate;
-
 /// A set of needs: a bit each, in the order of [`TABLE`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Needs(u16);
@@ -30,9 +28,12 @@ impl Needs {
     /// Judges texts.
     pub(crate) const MODERATIONS: Needs = Needs(1 << 3);
     const TOOLS: Needs = Needs(1 << 4);
-    const IMAGES: Needs = Needs(1 << 5);
-    const AUDIO: Needs = Needs(1 << 6);
-    const JSON_SCHEMA: Needs = Needs(1 << 7);
+    /// Sees images.
+    pub(crate) const IMAGES: Needs = Needs(1 << 5);
+    /// Hears sound.
+    pub(crate) const AUDIO: Needs = Needs(1 << 6);
+    /// Follows a JSON Schema.
+    pub(crate) const JSON_SCHEMA: Needs = Needs(1 << 7);
     const PREFILL: Needs = Needs(1 << 8);
     const LOGPROBS: Needs = Needs(1 << 9);
     const CHOICES: Needs = Needs(1 << 10);
@@ -43,12 +44,18 @@ impl Needs {
         Needs(self.0 | other.0)
     }
 
-    fn both(self, other: Needs) -> Needs {
+    /// What is in both.
+    pub(crate) fn both(self, other: Needs) -> Needs {
         Needs(self.0 & other.0)
     }
 
-    fn is_empty(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// Whether this one is among them.
+    pub(crate) fn has(self, need: Needs) -> bool {
+        !self.both(need).is_empty()
     }
 }
 
@@ -112,25 +119,12 @@ impl Needs {
         lacks.fold(Needs::default(), |needs, (_, bit)| needs.and(Needs(1 << bit)))
     }
 
-    /// The candidates that are not known to be unable to do this.
-    ///
-    /// # Errors
-    /// There were candidates, and none is left: [`Reason::NotOffered`] if none does this kind of request at all,
-    /// else [`Reason::Unsupported`] with a violation for each need that none can meet.
-    pub(crate) fn sift(self, mut candidates: Vec<Candidate>) -> Result<Vec<Candidate>, Error> {
-        let can = |candidate: &Candidate| candidate.deployment.lacks.both(self).is_empty();
-        if candidates.is_empty() || candidates.iter().any(can) {
-            candidates.retain(can);
-            Ok(candidates)
-        } else {
-            Err(self.refusal(&candidates))
-        }
-    }
-
-    /// Why none of `candidates` can be asked.
-    fn refusal(self, candidates: &[Candidate]) -> Error {
+    /// Why none of several deployments can be asked, of which each is known to lack some of this:
+    /// [`Reason::NotOffered`] if none does this kind of request at all, else [`Reason::Unsupported`] with a violation
+    /// for each need that none can meet.
+    pub(crate) fn refusal(self, lacks: impl Iterator<Item = Needs>) -> Error {
         let kind = self.both(Needs::KINDS);
-        let lacks = candidates.iter().map(|candidate| candidate.deployment.lacks.both(self));
+        let lacks = lacks.map(|lacks| lacks.both(self));
         let lacks: Vec<_> = lacks.filter(|lacks| lacks.both(kind).is_empty()).collect();
         if lacks.is_empty()
             && let Some(kind) = kind.names().next()

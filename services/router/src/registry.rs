@@ -1,23 +1,30 @@
-//! The registry: which models there are, where each runs, and the order in which deployments are asked.
-//! Pure: it is built anew from the configuration and what the adapter reports, and then only read.
+//! The registry: which models there are, by which names, and where each runs. Pure: it is built anew from the
+//! configuration and what the adapter reports, and then only read.
+
+mod names;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 use penstock_proto::{
     adapter::v1::{Breaker, Price},
     inference::v1::Capabilities,
+    router::v1::Match,
     status::v1::State,
 };
 use tokio::time::Instant;
 
+use self::names::Names;
 use crate::{
     abilities,
-    config::{ModelConfig, Routing, Target},
-    decision::Candidate,
+    config::{
+        AutoConfig, ModelConfig, Routing, Target,
+        pattern::{Pattern, filled},
+    },
+    hash,
     load::Load,
     needs::Needs,
 };
@@ -52,6 +59,26 @@ impl Deployment {
     pub(crate) fn is_down(&self) -> bool {
         self.state == State::Down
     }
+
+    /// When it may be asked again, if it is not to be asked now.
+    pub(crate) fn closed_until(&self, now: Instant) -> Option<Instant> {
+        self.retry_at.filter(|at| self.breaker == Breaker::Open && *at > now)
+    }
+
+    /// It is let recover: a few requests show whether it is well again.
+    pub(crate) fn is_on_probation(&self) -> bool {
+        matches!(self.breaker, Breaker::HalfOpen | Breaker::Open)
+    }
+}
+
+/// A deployment of a model.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) deployment: Arc<Deployment>,
+    pub(crate) weight: f64,
+    pub(crate) priority: u64,
+    /// The hash of its id.
+    pub(crate) hash: u64,
 }
 
 /// A model and where it runs.
@@ -62,9 +89,24 @@ pub(crate) struct Model {
     /// What at least one of its deployments can do, as far as it is known.
     pub(crate) capabilities: Option<Capabilities>,
     pub(crate) config: Arc<ModelConfig>,
+    /// Its deployments by priority, else in the order of the file.
+    pub(crate) places: Vec<Place>,
+    /// Whose turn it is, where they take turns. It begins anywhere: a registry does not last long.
+    pub(crate) turn: Arc<AtomicU64>,
 }
 
 impl Model {
+    fn new(config: ModelConfig, owned_by: &str) -> Self {
+        Self {
+            name: config.name.as_str().into(),
+            owned_by: owned_by.to_owned(),
+            capabilities: None,
+            config: Arc::new(config),
+            places: Vec::new(),
+            turn: Arc::new(AtomicU64::new(u64::from(fastrand::u32(..)))),
+        }
+    }
+
     /// The ids of the deployments that are asked for it.
     pub(crate) fn deployments(&self) -> impl Iterator<Item = &str> {
         self.asked().map(|target| target.id.as_str())
@@ -75,70 +117,129 @@ impl Model {
         let alone = self.config.deployments.len() == 1;
         self.config.deployments.iter().filter(move |target| target.weight > 0.0 || alone)
     }
+
+    /// Looks its deployments up; one of which nothing is known stands for one that nobody reported.
+    fn place(&mut self, known: &HashMap<&str, &Arc<Deployment>>) {
+        let place = |target: &Target| Place {
+            deployment: known.get(target.id.as_str()).map_or_else(
+                || Arc::new(Deployment { id: target.id.clone(), ..Deployment::default() }),
+                |known| Arc::clone(known),
+            ),
+            weight: target.weight,
+            priority: target.priority,
+            hash: hash::bytes(0, target.id.as_bytes()),
+        };
+        self.places = self.config.deployments.iter().map(place).collect();
+        self.places.sort_by_key(|place| place.priority);
+        self.capabilities = abilities::of_all(self.places.iter().map(|place| place.deployment.capabilities));
+    }
 }
+
+/// What a name means.
+#[derive(Debug)]
+pub(crate) enum Found<'a> {
+    Model(&'a Model, Match),
+    /// But for upper and lower case it is the name of each of these.
+    Ambiguous(Vec<&'a Model>),
+    /// What the request looks like says which model it is.
+    Auto(&'a AutoConfig),
+    Nothing,
+}
+
+/// The names of `auto`, where no model has them.
+pub(crate) const AUTO: [&str; 2] = ["auto", "dynamic"];
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
     models: BTreeMap<Arc<str>, Model>,
-    aliases: HashMap<String, Arc<str>>,
-    known: HashMap<String, Arc<Deployment>>,
+    names: Names,
+    auto: Option<AutoConfig>,
 }
 
 impl Registry {
-    /// The configured models, and every deployment that was found on an engine under the name of its model, unless
-    /// a configured one has that name; if none are configured, every reported deployment.
+    /// The configured models, those that the ones with a star stand for, and every deployment that was found on an
+    /// engine under the name of its model, unless a configured one has that name; if none are configured, every
+    /// reported deployment.
     pub(crate) fn new(routing: &Routing, reported: &[Arc<Deployment>]) -> Self {
         let configured = &routing.models;
-        let known = reported.iter().map(|deployment| (deployment.id.clone(), Arc::clone(deployment)));
-        let mut registry = Self { known: known.collect(), ..Self::default() };
+        let mut models = BTreeMap::new();
+        let mut wild = Vec::new();
         for config in configured {
-            registry.add(Model {
-                name: config.name.as_str().into(),
-                owned_by: "penstock".to_owned(),
-                capabilities: None,
-                config: Arc::new(config.clone()),
-            });
-        }
-        let taken: HashSet<Arc<str>> = registry.models.keys().cloned().collect();
-        let found = reported.iter().filter(|one| configured.is_empty() || one.discovered);
-        for one in found {
-            if !taken.contains(one.model.as_str()) && !registry.aliases.contains_key(&one.model) {
-                registry.add_reported(one);
+            match Pattern::of(&config.name) {
+                Some(pattern) => wild.push((pattern, config)),
+                None => {
+                    let model = Model::new(config.clone(), "penstock");
+                    models.insert(Arc::clone(&model.name), model);
+                }
             }
         }
-        let Self { models, known, .. } = &mut registry;
-        for model in models.values_mut() {
-            let of_targets =
-                model.config.deployments.iter().map(|target| known.get(&target.id)?.capabilities);
-            model.capabilities = abilities::of_all(of_targets);
+        let named: HashSet<Arc<str>> = models.keys().cloned().collect();
+        // Of two that stand for a name the one that says more of it is meant.
+        wild.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.weight()));
+        let mut expanded = HashSet::new();
+        for (_, config) in wild {
+            for model in expand(config, reported) {
+                if !models.contains_key(&model.name) {
+                    expanded.insert(Arc::clone(&model.name));
+                    models.insert(Arc::clone(&model.name), model);
+                }
+            }
         }
-        registry
-    }
-
-    fn add(&mut self, model: Model) {
-        for alias in &model.config.aliases {
-            self.aliases.insert(alias.clone(), Arc::clone(&model.name));
+        let mut names = Names::of(&models, &named, &expanded);
+        let found = reported.iter().filter(|one| configured.is_empty() || one.discovered);
+        let mut added = BTreeMap::new();
+        for one in found {
+            if !names.has(&one.model) {
+                add_reported(&mut added, one);
+            }
         }
-        self.models.insert(Arc::clone(&model.name), model);
+        for name in added.keys() {
+            names.add(name, name, Match::Name);
+        }
+        models.append(&mut added);
+        let known: HashMap<_, _> = reported.iter().map(|one| (one.id.as_str(), one)).collect();
+        models.values_mut().for_each(|model| model.place(&known));
+        names.warn_of_ambiguities();
+        Self { models, names, auto: routing.auto.clone() }
     }
 
-    /// Offers a deployment under the name of its model.
-    fn add_reported(&mut self, deployment: &Deployment) {
-        let name: Arc<str> = deployment.model.as_str().into();
-        let target = Target { id: deployment.id.clone(), weight: 1.0, priority: 1 };
-        let model = self.models.entry(Arc::clone(&name)).or_insert_with(|| Model {
-            name,
-            owned_by: deployment.engine.clone(),
-            capabilities: None,
-            config: Arc::new(ModelConfig { name: deployment.model.clone(), ..ModelConfig::default() }),
-        });
-        Arc::make_mut(&mut model.config).deployments.push(target);
+    /// What a name means: a name or an alias, one but for upper and lower case, `auto`, one with a star.
+    pub(crate) fn find(&self, name: &str) -> Found<'_> {
+        let model = |name: &Arc<str>| self.models.get(name);
+        if let Some((name, how)) = self.names.exactly(name)
+            && let Some(model) = model(name)
+        {
+            return Found::Model(model, how);
+        }
+        match self.names.folded(name) {
+            [] => {}
+            [one] => {
+                if let Some(model) = model(one) {
+                    return Found::Model(model, Match::Case);
+                }
+            }
+            several => return Found::Ambiguous(several.iter().filter_map(model).collect()),
+        }
+        if let Some(auto) = self.auto.as_ref().filter(|_| AUTO.contains(&name)) {
+            return Found::Auto(auto);
+        }
+        match self.names.by_star(name).and_then(model) {
+            Some(model) => Found::Model(model, Match::Wildcard),
+            None => Found::Nothing,
+        }
     }
 
-    /// The model of that name or alias.
+    /// The one model that a name means.
     pub(crate) fn resolve(&self, name: &str) -> Option<&Model> {
-        let name = self.aliases.get(name).map_or(name, |name| name);
-        self.models.get(name)
+        match self.find(name) {
+            Found::Model(model, _) => Some(model),
+            _ => None,
+        }
+    }
+
+    /// What `auto` means; `None`: nothing, or it is the name of a model.
+    pub(crate) fn auto(&self) -> Option<&AutoConfig> {
+        self.auto.as_ref().filter(|_| matches!(self.find(AUTO[0]), Found::Auto(_)))
     }
 
     /// All models, by name.
@@ -148,190 +249,52 @@ impl Registry {
 
     /// The models that are asked instead of `model`, in order.
     pub(crate) fn fallbacks<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = &'a Model> {
-        model.config.fallbacks.iter().filter_map(|name| self.resolve(name))
+        self.chain(&model.config.fallbacks)
     }
 
-    /// The deployments to ask for `model`, in order: its own by priority and weight, those known to be down
-    /// last, then those of its fallbacks that `allowed` admits. `random` gives numbers from 0 to 1.
-    pub(crate) fn candidates(
-        &self,
-        model: &Model,
-        allowed: impl Fn(&Model) -> bool,
-        mut random: impl FnMut() -> f64,
-    ) -> Vec<Candidate> {
-        let mut candidates = self.of_model(model, &mut random);
-        for fallback in self.fallbacks(model) {
-            if allowed(fallback) {
-                candidates.extend(self.of_model(fallback, &mut random));
+    /// The models of these names, as far as they are there.
+    pub(crate) fn chain<'a>(&'a self, names: &'a [String]) -> impl Iterator<Item = &'a Model> {
+        names.iter().filter_map(|name| self.resolve(name))
+    }
+}
+
+/// Offers a deployment under the name of its model.
+fn add_reported(models: &mut BTreeMap<Arc<str>, Model>, deployment: &Deployment) {
+    let target = Target { id: deployment.id.clone(), weight: 1.0, priority: 1 };
+    let model = models.entry(deployment.model.as_str().into()).or_insert_with(|| {
+        let config = ModelConfig { name: deployment.model.clone(), ..ModelConfig::default() };
+        Model::new(config, &deployment.engine)
+    });
+    Arc::make_mut(&mut model.config).deployments.push(target);
+}
+
+/// The models that one with a star stands for: one for every text that gives ids of reported deployments.
+fn expand(config: &ModelConfig, reported: &[Arc<Deployment>]) -> Vec<Model> {
+    let mut by_star: BTreeMap<&str, Vec<Target>> = BTreeMap::new();
+    for target in &config.deployments {
+        let Some(pattern) = Pattern::of(&target.id) else { continue };
+        for id in reported.iter().map(|one| one.id.as_str()) {
+            if let Some(star) = pattern.star(id) {
+                let target = Target { id: id.to_owned(), ..target.clone() };
+                by_star.entry(star).or_default().push(target);
             }
         }
-        candidates
     }
-
-    fn of_model(&self, model: &Model, random: &mut impl FnMut() -> f64) -> Vec<Candidate> {
-        // A weighted order without replacement: the largest of random^(1/weight) comes first
-        // (Efraimidis and Spirakis, 2006).
-        let mut keyed: Vec<_> = model
-            .asked()
-            .map(|target| (self.deployment(&target.id), random().powf(1.0 / target.weight), target))
-            .collect();
-        keyed.sort_by(|(a, a_share, a_target), (b, b_share, b_target)| {
-            let order = (a.is_down(), a_target.priority).cmp(&(b.is_down(), b_target.priority));
-            order.then(b_share.total_cmp(a_share))
-        });
-        keyed
-            .into_iter()
-            .map(|(deployment, _, _)| Candidate { model: Arc::clone(&model.name), deployment })
-            .collect()
-    }
-
-    /// The deployment of that id; one of which nothing is known, if nobody reported it.
-    fn deployment(&self, id: &str) -> Arc<Deployment> {
-        let unknown = || Arc::new(Deployment { id: id.to_owned(), ..Deployment::default() });
-        self.known.get(id).map_or_else(unknown, Arc::clone)
-    }
+    let models = by_star.into_iter().map(|(star, deployments)| {
+        let all = |names: &[String]| names.iter().map(|name| filled(name, star)).collect();
+        let config = ModelConfig {
+            name: filled(&config.name, star),
+            aliases: all(&config.aliases),
+            fallbacks: all(&config.fallbacks),
+            context_fallbacks: all(&config.context_fallbacks),
+            filter_fallbacks: all(&config.filter_fallbacks),
+            deployments,
+            ..config.clone()
+        };
+        Model::new(config, "penstock")
+    });
+    models.collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn target(id: &str, weight: f64, priority: u64) -> Target {
-        Target { id: id.into(), weight, priority }
-    }
-
-    fn model(name: &str, targets: Vec<Target>, fallbacks: &[&str]) -> ModelConfig {
-        ModelConfig {
-            name: name.into(),
-            aliases: vec![format!("{name}-alias")],
-            deployments: targets,
-            fallbacks: fallbacks.iter().map(ToString::to_string).collect(),
-            ..ModelConfig::default()
-        }
-    }
-
-    fn reported(id: &str, down: bool) -> Deployment {
-        let model = format!("{id}-model");
-        let state = if down { State::Down } else { State::Up };
-        Deployment { id: id.into(), engine: "openai".into(), model, state, ..Deployment::default() }
-    }
-
-    fn built(models: &[ModelConfig], reported: &[Deployment]) -> Registry {
-        let reported: Vec<_> = reported.iter().cloned().map(Arc::new).collect();
-        Registry::new(&Routing { models: models.to_vec(), auto: None }, &reported)
-    }
-
-    fn order(registry: &Registry, name: &str, allowed: impl Fn(&Model) -> bool) -> Vec<String> {
-        let model = registry.resolve(name).unwrap();
-        let mut random = fastrand::Rng::with_seed(1);
-        registry.candidates(model, allowed, || random.f64()).into_iter().map(|c| c.id().to_owned()).collect()
-    }
-
-    #[test]
-    fn names_and_aliases_resolve_to_one_model() {
-        let registry = built(&[model("m", vec![target("a", 1.0, 1)], &[])], &[]);
-        assert_eq!(registry.resolve("m").unwrap().name, registry.resolve("m-alias").unwrap().name);
-        assert!(registry.resolve("M").is_none());
-    }
-
-    #[test]
-    fn without_configured_models_deployments_are_offered_under_their_models_names() {
-        let registry = built(&[], &[reported("a", false), reported("b", false)]);
-        let names: Vec<_> = registry.models().map(|model| model.name.to_string()).collect();
-        assert_eq!(names, ["a-model", "b-model"]);
-        let configured = built(&[model("m", vec![target("a", 1.0, 1)], &[])], &[reported("a", false)]);
-        assert!(configured.resolve("a-model").is_none(), "with configured models nothing is guessed");
-    }
-
-    #[test]
-    fn what_was_found_is_offered_beside_configured_models_and_never_in_their_place() {
-        let found = |id: &str, model: &str| Deployment {
-            model: model.into(),
-            discovered: true,
-            ..reported(id, false)
-        };
-        let reported =
-            [found("gpu/x", "x"), found("lab/x", "x"), found("gpu/m", "m"), found("gpu/a", "m-alias")];
-        let registry = built(&[model("m", vec![target("a", 1.0, 1)], &[])], &reported);
-        let names: Vec<_> = registry.models().map(|model| model.name.to_string()).collect();
-        assert_eq!(names, ["m", "x"]);
-        assert_eq!(order(&registry, "m", |_| true), ["a"]);
-        assert_eq!(order(&registry, "m-alias", |_| true), ["a"]);
-        assert_eq!(order(&registry, "x", |_| true).len(), 2);
-    }
-
-    #[test]
-    fn lower_priority_first_those_that_are_down_last_fallbacks_after_all() {
-        let models = [
-            model(
-                "m",
-                vec![target("later", 1.0, 2), target("down", 1.0, 1), target("first", 1.0, 1)],
-                &["n"],
-            ),
-            model("n", vec![target("fallback", 1.0, 1)], &[]),
-        ];
-        let registry = built(&models, &[reported("down", true)]);
-        assert_eq!(order(&registry, "m", |_| true), ["first", "later", "down", "fallback"]);
-    }
-
-    #[test]
-    fn a_model_judges_if_one_of_its_deployments_does() {
-        let judging = |id: &str, judges| {
-            let capabilities = Some(Capabilities { moderations: Some(judges), ..Capabilities::default() });
-            Deployment { capabilities, ..reported(id, false) }
-        };
-        let models = [
-            model("chat", vec![target("a", 1.0, 1)], &[]),
-            model("judge", vec![target("a", 1.0, 1), target("b", 1.0, 1)], &[]),
-        ];
-        let deployments = [judging("a", false), judging("b", true)];
-        for (registry, judge) in
-            [(built(&models, &deployments), "judge"), (built(&[], &deployments), "b-model")]
-        {
-            let judges = |model: &&Model| model.capabilities.is_some_and(|can| can.moderations == Some(true));
-            let judges: Vec<_> =
-                registry.models().filter(judges).map(|model| model.name.to_string()).collect();
-            assert_eq!(judges, [judge]);
-        }
-    }
-
-    /// B7: a fallback never widens rights.
-    #[test]
-    fn a_fallback_that_is_not_allowed_is_not_asked() {
-        let models = [
-            model("m", vec![target("a", 1.0, 1)], &["secret"]),
-            model("secret", vec![target("b", 1.0, 1)], &[]),
-        ];
-        let registry = built(&models, &[]);
-        assert_eq!(order(&registry, "m", |model| &*model.name != "secret"), ["a"]);
-    }
-
-    #[test]
-    fn weights_are_shares_and_weight_zero_gets_nothing() {
-        let targets = vec![target("a", 3.0, 1), target("b", 1.0, 1), target("none", 0.0, 1)];
-        let registry = built(&[model("m", targets, &[])], &[]);
-        let model = registry.resolve("m").unwrap();
-        let mut random = fastrand::Rng::with_seed(7);
-        let mut first_is_a = 0;
-        for _ in 0..10_000 {
-            let candidates = registry.candidates(model, |_| true, || random.f64());
-            assert_eq!(candidates.len(), 2);
-            first_is_a += u32::from(candidates[0].id() == "a");
-        }
-        assert!((7300..7700).contains(&first_is_a), "{first_is_a}");
-    }
-
-    #[test]
-    fn a_model_can_what_one_of_its_deployments_can_configured_or_found() {
-        let able = |id: &str, tools| {
-            let capabilities = Some(Capabilities { tools: Some(tools), ..Capabilities::default() });
-            Deployment { model: "x".into(), capabilities, ..reported(id, false) }
-        };
-        let deployments = [able("a", false), able("b", true)];
-        let configured = [model("x", vec![target("a", 1.0, 1)], &[])];
-        for (registry, tools) in [(built(&configured, &deployments), false), (built(&[], &deployments), true)]
-        {
-            assert_eq!(registry.resolve("x").unwrap().capabilities.unwrap().tools, Some(tools));
-        }
-    }
-}
+mod tests;

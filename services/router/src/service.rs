@@ -1,5 +1,7 @@
 //! The `Inference` service with policy: authenticate → authorise → validate → reserve ∥ look up → ask.
 
+mod reloading;
+mod routing;
 mod whole;
 
 use std::{
@@ -8,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use penstock_chassis::{CallContext, Channel, Chassis, MESSAGE_MAX_BYTES};
+use penstock_chassis::{CallContext, Channel, Chassis, Live, MESSAGE_MAX_BYTES, Reloader};
 use penstock_proto::{
     Error, Reason, Violation,
     auth::v1::Principal,
@@ -28,20 +30,20 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
-    Channels,
+    Channels, abilities,
     accounting::{Account, Accounting, BYPASS, BYTES_PER_TOKEN, MISS, Record},
     admitted::Admitted,
     answer::Answer,
     attempts::{Caller, Dispatch},
     cache_policy::{Directives, Plan},
-    choose::{Asked, choose},
-    config::{Config, LimiterFailure},
-    decision::{Decision, Route},
+    choose::{Asked, Decided, authorised, decide},
+    config::{Config, LimiterFailure, Routing},
+    decision::{Decision, Route, Steering},
     decisions::Decisions,
     deployments,
     needs::Needs,
     principals::{Principals, may_use},
-    registry::{Model, Registry},
+    registry::{AUTO, Found, Model, Registry},
     stored::Keeper,
     whole::{texts_of, tokens_of},
 };
@@ -56,6 +58,7 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Router {
     config: Config,
     principals: Principals,
+    reloader: Reloader,
     registry: Arc<ArcSwap<Registry>>,
     limiter: RateLimiterClient<Channel>,
     cache: CacheClient<Channel>,
@@ -68,7 +71,13 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    pub(crate) fn start(config: Config, channels: &Channels, chassis: &Chassis) -> Self {
+    pub(crate) fn start(
+        config: Config,
+        live: Live<Routing>,
+        reloader: Reloader,
+        channels: &Channels,
+        chassis: &Chassis,
+    ) -> Self {
         let unlimited = Counter::default();
         chassis.metrics.register(|registry| {
             let help = "Requests that passed because the rate-limiter could not be asked";
@@ -76,8 +85,9 @@ impl Router {
         });
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         Self {
+            reloader,
             principals: Principals::start(&channels.auth, config.auth_timeout, &chassis.tasks),
-            registry: deployments::follow(&channels.inference_adapter, config.routing.clone(), chassis),
+            registry: deployments::follow(&channels.inference_adapter, config.routing.clone(), live, chassis),
             limiter: RateLimiterClient::new(channels.rate_limiter.clone()),
             cache: CacheClient::new(channels.cache.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES),
             dispatch: Dispatch::new(
@@ -122,18 +132,23 @@ impl Router {
         }
         self.config.caps.check(&request)?;
         let registry = self.registry.load();
-        let model = authorised(&registry, &principal, &request.model)?;
-        let asked = std::mem::replace(&mut request.model, model.name.to_string());
         let plan = Directives::of(caller)?.plan(self.config.cache_mode, &request);
+        let steering = Steering::of(caller)?;
         let (prompt_tokens, completion_tokens) = estimate(&request, self.config.default_completion_tokens);
         let asked = Asked {
             needs: Needs::of(&request),
-            name: &asked,
+            name: &request.model,
             prompt_tokens,
             completion_tokens,
             principal: &principal,
+            steering: &steering,
+            request: Some(&request),
+            attempts: self.config.attempts,
+            all: false,
         };
-        let (route, decision) = choose(&registry, model, &asked)?;
+        let Decided { model, route, decision } = decide(&registry, &asked)?;
+        let route = route?;
+        request.model = model.name.to_string();
         Ok(Checked { model: Arc::clone(&model.name), request, plan, route, decision, principal })
     }
 
@@ -269,12 +284,31 @@ impl Router {
 
     fn list(&self, principal: &Principal) -> Vec<ModelMessage> {
         let registry = self.registry.load();
-        registry.models().filter_map(|model| self.describe(principal, model)).collect()
+        let models = registry.models().filter_map(|model| self.describe(principal, model));
+        models.chain(self.describe_auto(&registry, principal)).collect()
+    }
+
+    /// `auto`, if it means something and the caller may use it: by its own name, or by that of one of its models.
+    fn describe_auto(&self, registry: &Registry, principal: &Principal) -> Option<ModelMessage> {
+        let auto = registry.auto()?;
+        let names = [&auto.simple, &auto.medium, &auto.complex];
+        let models = names.into_iter().filter_map(|name| registry.resolve(name));
+        let mut usable = models.filter(|model| may_use(principal, AUTO[0], &model.name)).peekable();
+        usable.peek()?;
+        Some(ModelMessage {
+            id: AUTO[0].to_owned(),
+            aliases: Vec::new(),
+            created: self.since,
+            owned_by: "penstock".to_owned(),
+            capabilities: abilities::of_all(usable.map(|model| model.capabilities)),
+        })
     }
 
     /// The model under the names that the caller may use, the registered one first. `None`: there are none.
     fn describe(&self, principal: &Principal, model: &Model) -> Option<ModelMessage> {
-        let names = std::iter::once(&*model.name).chain(model.config.aliases.iter().map(String::as_str));
+        // What has a star is no name to ask for.
+        let aliases = model.config.aliases.iter().map(String::as_str).filter(|alias| !alias.contains('*'));
+        let names = std::iter::once(&*model.name).chain(aliases);
         let mut usable = names.filter(|name| may_use(principal, name, &model.name)).map(str::to_owned);
         Some(ModelMessage {
             id: usable.next()?,
@@ -296,19 +330,6 @@ struct Checked {
     /// Whom to ask, in order, and why.
     route: Route,
     decision: Decision,
-}
-
-/// The model that a caller asks for, if the caller may use it.
-fn authorised<'a>(registry: &'a Registry, principal: &Principal, asked: &str) -> Result<&'a Model, Error> {
-    let Some(model) = registry.resolve(asked) else {
-        return Err(Error::new(Reason::ModelNotFound, format!("the model `{asked}` does not exist")));
-    };
-    if may_use(principal, asked, &model.name) {
-        Ok(model)
-    } else {
-        let message = format!("the API key may not use the model `{asked}`");
-        Err(Error::new(Reason::ModelNotAllowed, message))
-    }
 }
 
 /// Tokens to reserve: the prompt by its size, the answers by what they may hold at most.
@@ -381,8 +402,14 @@ impl Inference for Router {
         // One and the same answer for a model that is not there and one that is not for this caller.
         let registry = self.registry.load();
         let asked: String = asked.chars().take(256).collect();
-        let model = authorised(&registry, &principal, &asked).ok();
-        let model = model.and_then(|model| self.describe(&principal, model)).ok_or_else(|| {
+        let model = match registry.find(&asked) {
+            Found::Auto(_) => self.describe_auto(&registry, &principal),
+            _ => {
+                let model = authorised(&registry, &principal, &asked).ok();
+                model.and_then(|(model, _)| self.describe(&principal, model))
+            }
+        };
+        let model = model.ok_or_else(|| {
             Error::new(Reason::ModelNotFound, format!("the model `{asked}` does not exist"))
         })?;
         Ok(Response::new(ListModelsResponse { models: vec![model] }))

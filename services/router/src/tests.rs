@@ -8,7 +8,7 @@ use std::{
 };
 
 use penstock_chassis::{
-    CallContext, Channel, Chassis,
+    CallContext, Channel, Chassis, Live, Reloader,
     config::{Document, Environment},
 };
 use penstock_proto::{
@@ -162,7 +162,10 @@ impl Mesh {
             cache: nobody,
             inference_adapter: Channel::local(routes, &chassis),
         };
-        let router = Channel::local(start(config, &channels, &chassis), &chassis);
+        let router = Channel::local(
+            start(config, Live::default(), Reloader::default(), &channels, &chassis),
+            &chassis,
+        );
         // Until the first report nothing is known of anybody.
         while !is_up(&chassis, "models") {
             tokio::task::yield_now().await;

@@ -60,9 +60,11 @@ impl Service {
     pub fn grpc_names(self) -> &'static [&'static str] {
         match self {
             Service::Facade => &[],
-            Service::Router => {
-                &["penstock.inference.v1.Inference", "penstock.inference.v1.StoredCompletions"]
-            }
+            Service::Router => &[
+                "penstock.inference.v1.Inference",
+                "penstock.inference.v1.StoredCompletions",
+                "penstock.router.v1.Routing",
+            ],
             Service::Auth => &["penstock.auth.v1.Auth", "penstock.auth.v1.Keys"],
             Service::RateLimiter => &["penstock.ratelimit.v1.RateLimiter"],
             Service::Cache => &["penstock.cache.v1.Cache", "penstock.cache.v1.Objects"],

@@ -75,7 +75,7 @@ both! {
             let answer = mesh.client().chat(&chat("test-model")).await;
             assert!([502, 503].contains(&answer.status), "{answer:?}");
             let code = answer.json()["error"]["code"].as_str().unwrap().to_owned();
-            assert!(["engine_cut", "engine_unreachable"].contains(&code.as_str()), "{code}");
+            assert!(["engine_reset", "engine_unreachable"].contains(&code.as_str()), "{code}");
             answer.problem(answer.status, &code);
         }
     }

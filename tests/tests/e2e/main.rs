@@ -11,8 +11,10 @@
 )]
 
 mod alerts;
+mod attempts;
 mod auth;
 mod bad_input;
+mod breaker;
 mod cache;
 mod cancel;
 mod capabilities;
@@ -52,6 +54,7 @@ mod probe;
 mod recovery;
 mod refusals;
 mod resume;
+mod routing;
 mod simulated;
 mod startup;
 mod status;

@@ -3,7 +3,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll},
     time::Duration,
 };
@@ -65,19 +65,21 @@ impl Balancer {
         let addresses = shared.authorities.iter().map(|authority| authority.parse());
         match addresses.collect::<Result<Vec<SocketAddr>, _>>() {
             Ok(addresses) => shared.apply(addresses, tasks),
-            Err(_) => tasks.spawn("resolver", resolve(Arc::clone(&shared), tasks.clone())),
+            Err(_) => tasks.spawn("resolver", resolve(Arc::downgrade(&shared), tasks.clone())),
         }
         Ok(Self(shared))
     }
 }
 
-async fn resolve(shared: Arc<Shared>, tasks: Tasks) {
+/// Resolves again and again, until the channel is gone.
+async fn resolve(shared: Weak<Shared>, tasks: Tasks) {
     let stopping = tasks.stopping();
     let look_ups = async {
         let mut ticks = interval(RESOLVE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            let Some(shared) = shared.upgrade() else { return };
             let mut addresses = Vec::new();
             let mut failed = false;
             for authority in &shared.authorities {

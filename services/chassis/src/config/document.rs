@@ -1,6 +1,11 @@
 //! A whole configuration: the file with the environment and the command line laid over it.
 
-use std::{cell::RefCell, collections::BTreeMap, path::Path, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    rc::Rc,
+};
 
 use toml::de::DeTable;
 
@@ -51,21 +56,17 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads `file`, if one is given, and lays the environment over it: `PENSTOCK_FACADE__LISTEN` is the key
-    /// `facade.listen`, `PENSTOCK_MODELS__0__NAME` the name of the first model. Variables without a double
-    /// underscore are not keys.
+    /// The text of a file.
     ///
     /// # Errors
-    /// The file cannot be read, or is not TOML.
-    pub fn load(file: Option<&Path>, environment: Environment) -> Result<Self, Mistakes> {
-        let text = file.map(std::fs::read_to_string).transpose().map_err(|error| {
-            let message = format!("cannot read the file: {error}");
-            Mistakes(vec![Mistake { origin: Origin::Missing, key: String::new(), message }])
-        })?;
-        Self::parse(text.as_deref(), environment)
+    /// It cannot be read.
+    pub fn text_of(file: &Path) -> Result<String, Mistakes> {
+        std::fs::read_to_string(file).map_err(|error| Mistakes::unreadable(&error))
     }
 
-    /// As [`Document::load`], from the text of a file.
+    /// Reads the text of a file, if there is one, and lays the environment over it: `PENSTOCK_FACADE__LISTEN` is the
+    /// key `facade.listen`, `PENSTOCK_MODELS__0__NAME` the name of the first model. Variables without a double
+    /// underscore are not keys.
     ///
     /// # Errors
     /// The text is not TOML.
@@ -117,6 +118,11 @@ impl Document {
         self.root.table(name)
     }
 
+    /// Takes out the table of that name, if it is there.
+    pub fn optional_section(&mut self, name: &str) -> Option<Section> {
+        self.root.optional_table(name)
+    }
+
     /// Takes out the array of tables of that name; empty if there is none.
     pub fn sections(&mut self, name: &str) -> Vec<Section> {
         self.root.tables(name)
@@ -132,6 +138,15 @@ impl Document {
         mistakes.sort_by(|a, b| a.origin.cmp(&b.origin));
         if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
     }
+}
+
+/// The top-level keys under which two texts of a file differ, in alphabetical order. Order and layout do not count; a
+/// text that is not TOML differs in nothing.
+pub fn changed_sections(before: &str, after: &str) -> Vec<String> {
+    let (Ok(before), Ok(after)) = (parse_toml(before), parse_toml(after)) else { return Vec::new() };
+    let (before, after) = (before.members(), after.members());
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).copied().collect();
+    names.into_iter().filter(|name| before.get(name) != after.get(name)).map(str::to_owned).collect()
 }
 
 fn parse_toml(text: &str) -> Result<Node, Mistakes> {
@@ -159,5 +174,21 @@ impl Value {
             Value::Array(_) => "an array",
             Value::Table(_) => "a table",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_that_say_the_same_have_not_changed() {
+        let text = "[a]\nx = 1\ny = [1, 2]\n[[m]]\nname = 'n'\n[b.c]\nd = 1.5\n";
+        let same = "# other order\n[b]\nc = { d = 1.5 }\n\n[a]\ny = [ 1, 2 ]\nx = 1\n\n[[m]]\nname = \"n\"\n";
+        assert_eq!(changed_sections(text, same), Vec::<String>::new());
+        let other = "[a]\nx = 1\ny = [2, 1]\n[[m]]\nname = 'n'\n[[m]]\n[e]\n";
+        assert_eq!(changed_sections(text, other), ["a", "b", "e", "m"]);
+        assert_eq!(changed_sections("", text), ["a", "b", "m"]);
+        assert_eq!(changed_sections(text, "no TOML"), Vec::<String>::new());
     }
 }

@@ -128,6 +128,13 @@ impl Section {
         number.and_then(|number| self.within(key, number, &range)).unwrap_or(default)
     }
 
+    /// Whether the key's value is this word; then it is read. Else it is still there for another reading.
+    pub fn says(&mut self, key: &str, word: &str) -> bool {
+        let is_it =
+            |node: &Node| matches!(&node.value, Value::String(text) | Value::Text(text) if text == word);
+        self.members.iter().any(|(name, node)| name == key && is_it(node)) && self.take(key).is_some()
+    }
+
     /// A span of time such as `"250ms"`, `"30s"`, `"1h 30m"`, in `range`.
     pub fn duration(&mut self, key: &str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
         let Some(node) = self.take(key) else { return default };

@@ -1,5 +1,7 @@
 //! The tree of values behind a document: TOML with the place of every value, or text from the environment.
 
+use std::collections::BTreeMap;
+
 use toml::{Spanned, de::DeTable, de::DeValue};
 
 use super::Origin;
@@ -25,7 +27,32 @@ pub(super) enum Value {
     Table(Vec<(String, Node)>),
 }
 
+impl PartialEq for Node {
+    /// What is said counts, not where, nor in which order.
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.value, &other.value) {
+            (Value::String(a), Value::String(b)) | (Value::Text(a), Value::Text(b)) => a == b,
+            (Value::Integer(a), Value::Integer(b)) => a == b,
+            // Of two that are no numbers, neither has changed.
+            (Value::Float(a), Value::Float(b)) => a.total_cmp(b).is_eq(),
+            (Value::Boolean(a), Value::Boolean(b)) => a == b,
+            (Value::Other, Value::Other) => true,
+            (Value::Array(a), Value::Array(b)) => a == b,
+            (Value::Table(_), Value::Table(_)) => self.members() == other.members(),
+            _ => false,
+        }
+    }
+}
+
 impl Node {
+    /// The members of a table, by name.
+    pub(super) fn members(&self) -> BTreeMap<&str, &Node> {
+        match &self.value {
+            Value::Table(members) => members.iter().map(|(name, node)| (name.as_str(), node)).collect(),
+            _ => BTreeMap::new(),
+        }
+    }
+
     pub(super) fn empty_table() -> Node {
         Node { value: Value::Table(Vec::new()), origin: Origin::Missing }
     }

@@ -78,12 +78,19 @@ impl Component {
 
     /// It is in this state. UNSPECIFIED says nothing.
     pub fn set(&self, state: State, detail: String, latency: Option<Duration>) {
-        self.set_at(state, detail, latency, SystemTime::now());
+        self.note(state, detail, latency, SystemTime::now(), state != State::Down);
     }
 
-    /// As `set`, of a state that was confirmed at this time.
-    pub fn set_at(&self, state: State, detail: String, latency: Option<Duration>, at: SystemTime) {
-        self.note(state, detail, latency, at, state != State::Down);
+    /// As `set`, of a state that was confirmed at this time. `works`: by something that worked.
+    pub fn set_at(
+        &self,
+        state: State,
+        detail: String,
+        latency: Option<Duration>,
+        at: SystemTime,
+        works: bool,
+    ) {
+        self.note(state, detail, latency, at, works);
     }
 
     /// As `set`, by a check. `works`: it has just worked, whatever its state is until the next checks agree.
@@ -104,6 +111,15 @@ impl Component {
             component.checked_at = Some(now);
             if works {
                 component.last_success_at = Some(now);
+            }
+        });
+    }
+
+    /// It is no part of the report any more, whoever still holds it.
+    pub fn leave(&self) {
+        self.health.change(|registry| {
+            if registry.components.get(&self.name).is_some_and(|entry| entry.handle == self.handle) {
+                registry.components.remove(&self.name);
             }
         });
     }
@@ -154,10 +170,6 @@ impl Component {
 
 impl Drop for Component {
     fn drop(&mut self) {
-        self.health.change(|registry| {
-            if registry.components.get(&self.name).is_some_and(|entry| entry.handle == self.handle) {
-                registry.components.remove(&self.name);
-            }
-        });
+        self.leave();
     }
 }

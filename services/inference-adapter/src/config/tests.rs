@@ -189,17 +189,86 @@ model = 'm'
     assert_eq!((a.id.as_deref(), a.engine.keep_alive_seconds), (Some("a"), Some(1800)));
     assert_eq!((a.engine.context_tokens, a.engine.api_key.is_some()), (Some(4096), false));
     // Ten minutes for who loads the model first.
-    assert_eq!(a.engine.first_token_timeout, Some(Duration::from_secs(600)));
-    assert_eq!(b.engine.first_token_timeout, Some(Duration::from_secs(5)));
+    assert_eq!(a.terms.limits.first_token_timeout, Duration::from_secs(600));
+    assert_eq!(b.terms.limits.first_token_timeout, Duration::from_secs(5));
     assert!(b.engine.api_key.is_some());
-    let EngineConfig::Remote(c) = &config.deployments[0].engine else { panic!("{:?}", config.deployments) };
-    assert_eq!(c.first_token_timeout, None, "as for every engine");
+    let c = &config.deployments[0].terms;
+    assert_eq!(c.limits.first_token_timeout, config.limits.first_token_timeout, "as for every engine");
+}
+
+#[test]
+fn every_deployment_has_its_own_terms_and_the_usual_ones_where_it_says_nothing() {
+    let text = "
+[inference_adapter]
+answer_timeout = '20s'
+max_streams_per_deployment = 7
+queue_max = 8
+[inference_adapter.breaker]
+window = '10s'
+probes = 3
+[[deployments]]
+id = 'a'
+engine = 'openai'
+endpoint = 'http://a'
+connect_timeout = '1s'
+stall_timeout = '2s'
+total_timeout = '3s'
+first_token_timeout = '40s'
+tags = ['eu', 'gpu']
+price = { input = 0.15, output = 0.6 }
+load_time = '20s'
+max_concurrent = 1
+queue_max = 0
+queue_timeout = '4s'
+breaker = { minimum_calls = 2, failure_rate = 0.1, open = '1s', open_max = '1s' }
+[[deployments]]
+id = 'b'
+engine = 'simulated'
+answer_timeout = '5s'
+";
+    let (config, mistakes) = read(Some(text), &[]);
+    assert_eq!(mistakes, Vec::<String>::new());
+    let second = Duration::from_secs(1);
+    let Terms { limits, admission, tags, price, load_time } = &config.discover[0].terms;
+    assert_eq!(
+        (limits.connect_timeout, limits.stall_timeout, limits.total_timeout),
+        (second, 2 * second, 3 * second)
+    );
+    assert_eq!(limits.answer_timeout, 40 * second, "a plain answer waits for its first token, too");
+    assert_eq!((tags.as_slice(), *load_time), (&["eu".to_owned(), "gpu".to_owned()][..], Some(20 * second)));
+    assert_eq!(price.map(|price| (price.input, price.output)), Some((0.15, 0.6)));
+    assert_eq!((admission.max_concurrent, admission.queue_max, admission.queue_timeout), (1, 0, 4 * second));
+    let breaker = admission.breaker;
+    assert_eq!((breaker.window, breaker.probes, breaker.minimum_calls), (10 * second, 3, 2));
+    assert_eq!((breaker.failure_rate, breaker.open, breaker.open_max), (0.1, second, second));
+    let Terms { limits, admission, tags, price, load_time } = &config.deployments[0].terms;
+    assert_eq!((limits.answer_timeout, limits.total_timeout), (5 * second, 3600 * second));
+    assert_eq!((admission.max_concurrent, admission.queue_max, admission.breaker.probes), (7, 8, 3));
+    assert!(tags.is_empty() && price.is_none() && load_time.is_none());
+}
+
+#[test]
+fn terms_that_make_no_sense_have_their_line() {
+    let text = "[[deployments]]
+id = 'a'
+engine = 'simulated'
+tags = ['a,b']
+price = { input = -1, cached = 2 }
+breaker = { open = '10s', open_max = '5s', failure_rate = 2 }
+connect_timeout = '1s'
+[inference_adapter.breaker]
+open = '2m'";
+    let (_, mistakes) = read(Some(text), &[]);
+    let lines: Vec<_> = mistakes.iter().map(|mistake| mistake.split(' ').nth(1).unwrap()).collect();
+    assert_eq!(lines, ["4:", "5:", "5:", "6:", "6:", "7:", "8:"], "{mistakes:?}");
 }
 
 #[test]
 fn generations_are_made_only_where_the_file_wants_them() {
     let (config, mistakes) = read(None, &[]);
-    assert!(mistakes.is_empty() && !config.asks_for_generations());
+    assert!(
+        mistakes.is_empty() && !config.configured().asks_for_generations(config.generation_probe.enabled)
+    );
     let probe = config.generation_probe;
     assert_eq!((probe.interval, probe.timeout), (Duration::from_secs(300), Duration::from_secs(30)));
     assert_eq!(probe.tokens_per_day, 1000);
@@ -215,7 +284,8 @@ fn generations_are_made_only_where_the_file_wants_them() {
     ] {
         let (config, mistakes) = read(Some(&text), &[]);
         assert_eq!(mistakes, Vec::<String>::new(), "{text}");
-        assert_eq!(config.asks_for_generations(), expected, "{text}");
+        let usual = config.generation_probe.enabled;
+        assert_eq!(config.configured().asks_for_generations(usual), expected, "{text}");
     }
     let (_, mistakes) =
         read(Some("[inference_adapter.generation_probe]\ntokens_per_day = 3\nmodel = 'm'"), &[]);

@@ -19,6 +19,7 @@ fn at(millis: u64) -> (Instant, SystemTime) {
     (*BEGAN + since, SystemTime::UNIX_EPOCH + since)
 }
 
+/// Every request alone, but where a test says what there was before.
 struct Story(Evidence);
 
 impl Story {
@@ -27,8 +28,12 @@ impl Story {
     }
 
     fn request(&mut self, outcome: Result<(), Reason>, millis: u64) -> State {
+        self.among(u32::from(outcome.is_err()), 1, outcome, millis)
+    }
+
+    fn among(&mut self, failed: u32, calls: u32, outcome: Result<(), Reason>, millis: u64) -> State {
         let (now, wall) = at(millis);
-        self.0.request(outcome, now, wall);
+        self.0.request(outcome, Recent { failed, calls }, now, wall);
         self.0.seen().state
     }
 
@@ -61,6 +66,24 @@ fn d7_requests_outweigh_checks_for_a_while() {
     }
     assert_eq!(story.check(FAILED, FAST, 32_000), State::Up);
     assert_eq!(story.check(FAILED, FAST, 33_000), State::Down);
+}
+
+#[test]
+fn requests_count_together_and_one_failure_is_not_the_end() {
+    let mut story = Story::new();
+    story.check(Ok(()), FAST, 0);
+    assert_eq!(story.among(0, 19, Ok(()), 1000), State::Up);
+    assert_eq!(story.among(1, 20, FAILED, 2000), State::Up, "one of twenty");
+    assert_eq!(story.0.seen().checked_at, Some(at(1000).1), "which confirms nothing");
+    assert_eq!(story.among(2, 20, FAILED, 3000), State::Degraded);
+    assert_eq!(story.0.seen().detail, "some requests fail: The engine failed");
+    assert_eq!(story.among(2, 20, Ok(()), 4000), State::Degraded, "one that goes well mends little");
+    assert_eq!(story.check(Ok(()), FAST, 5000), State::Degraded, "nor do checks");
+    assert_eq!(story.among(1, 20, Ok(()), 6000), State::Up);
+    assert_eq!(story.among(3, 3, FAILED, 7000), State::Down);
+    // Without further requests the checks have the say.
+    assert_eq!(story.check(Ok(()), FAST, 22_000), State::Down);
+    assert_eq!(story.check(Ok(()), FAST, 23_000), State::Up);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::Stream;
@@ -16,19 +17,21 @@ use penstock_proto::{
 };
 use tokio::{
     task::{JoinHandle, spawn_blocking},
-    time::Instant,
+    time::{Instant, Sleep, sleep_until},
 };
 use tonic::{Response, Status};
 
 use crate::{
+    admission::{Claim, Place},
     answer::says_something,
-    deployment::{Deployment, InFlight},
+    deployment::Deployment,
     engine::AnswerStream,
     error::Error,
     fleet::Fleet,
     metrics::EngineMetrics,
     tally::Tally,
     tokens::may_count_here,
+    upstream::silent,
 };
 
 /// A call.
@@ -38,29 +41,33 @@ pub(super) struct Call {
     fleet: Fleet,
     metrics: EngineMetrics,
     began: Instant,
+    /// The engine said then that the model is not in its memory.
+    loads: bool,
     ended: bool,
-    _place: InFlight,
+    place: Place,
 }
 
 impl Call {
-    /// Begins a call on `deployment`.
+    /// Begins a call on `deployment`, once there is a place.
     ///
     /// # Errors
-    /// It has too many already.
-    pub(super) fn begin(
+    /// It is left alone, or has too many already.
+    pub(super) async fn begin(
         deployment: &Arc<Deployment>,
+        claim: Claim,
         fleet: &Fleet,
         metrics: &EngineMetrics,
     ) -> Result<Self, Error> {
-        let place =
-            deployment.enter().inspect_err(|error| metrics.ended(&deployment.id, error.reason().as_str()))?;
+        let entered = deployment.enter(claim).await;
+        let place = entered.inspect_err(|error| metrics.ended(&deployment.id, error.reason().as_str()))?;
         Ok(Self {
             deployment: Arc::clone(deployment),
             fleet: fleet.clone(),
             metrics: metrics.clone(),
             began: Instant::now(),
+            loads: deployment.loaded() == Some(false),
             ended: false,
-            _place: place,
+            place,
         })
     }
 
@@ -75,11 +82,21 @@ impl Call {
         self.metrics.estimated(&self.deployment.id);
     }
 
+    /// The answer has begun.
+    fn heard(&mut self) {
+        let took = self.began.elapsed();
+        self.deployment.first_token.observe(took.as_secs_f64());
+        if self.loads {
+            self.deployment.was_loaded_in(took);
+        }
+        self.fleet.heard(&self.deployment, &mut self.place);
+    }
+
     /// Ends the call.
     pub(super) fn end(&mut self, outcome: Result<(), Reason>) {
         self.ended = true;
         self.metrics.ended(&self.deployment.id, outcome.map_or_else(Reason::as_str, |()| "ok"));
-        self.fleet.judge(&self.deployment, outcome);
+        self.fleet.judge(&self.deployment, &mut self.place, outcome);
     }
 }
 
@@ -99,6 +116,8 @@ pub(crate) struct Observed {
     tally: Tally,
     /// A chunk whose usage is being counted, and what to say if that fails.
     counting: Option<Counting>,
+    /// When it has to have ended; `None`: it came whole.
+    limit: Option<Pin<Box<Sleep>>>,
 }
 
 struct Counting {
@@ -108,8 +127,17 @@ struct Counting {
 }
 
 impl Observed {
-    pub(super) fn new(answer: AnswerStream, call: Call, tally: Tally) -> Self {
-        Self { answer, call, begun: false, tally, counting: None }
+    /// `total`: how long it may take, from the beginning of the call.
+    pub(super) fn new(answer: AnswerStream, call: Call, tally: Tally, total: Option<Duration>) -> Self {
+        let limit = total.map(|total| Box::pin(sleep_until(call.began + total)));
+        Self { answer, call, begun: false, tally, counting: None, limit }
+    }
+
+    /// Ends an answer that takes longer than it may, though it never falls silent.
+    fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let Some(limit) = &mut self.limit else { return Poll::Pending };
+        std::task::ready!(limit.as_mut().poll(cx));
+        Poll::Ready(silent().of(&self.call.deployment.id))
     }
 
     /// Takes note of what goes by. If usage lacks something it is put in; where that takes time the chunk is
@@ -117,7 +145,7 @@ impl Observed {
     fn observe(&mut self, message: &mut GenerateResponse) {
         if !self.begun && message.chunks.iter().any(says_something) {
             self.begun = true;
-            self.call.deployment.first_token.observe(self.call.began.elapsed().as_secs_f64());
+            self.call.heard();
         }
         message.chunks.iter().for_each(|chunk| self.tally.hear(chunk));
         // `Answer` puts usage on the last chunk, and on no other.
@@ -165,7 +193,11 @@ impl Stream for Observed {
             if let Some(message) = std::task::ready!(this.poll_counting(cx)) {
                 return Poll::Ready(Some(Ok(message)));
             }
-            return Poll::Ready(match std::task::ready!(this.answer.as_mut().poll_next(cx)) {
+            let next = match this.poll_limit(cx) {
+                Poll::Ready(late) => Some(Err(late)),
+                Poll::Pending => std::task::ready!(this.answer.as_mut().poll_next(cx)),
+            };
+            return Poll::Ready(match next {
                 Some(Ok(mut message)) => {
                     this.observe(&mut message);
                     if message.chunks.is_empty() {

@@ -2,6 +2,7 @@
 
 mod faults;
 mod health;
+mod reload;
 mod scripted;
 
 use std::sync::{
@@ -10,7 +11,7 @@ use std::sync::{
 };
 
 use penstock_chassis::{
-    Channel, Chassis,
+    Channel, Chassis, Live, Reloader,
     config::{Document, Environment},
 };
 use penstock_proto::{
@@ -66,7 +67,7 @@ async fn adapter(chassis: Chassis, text: Option<&str>, environment: &[(&str, &st
     let config = Config::read(&mut section, &mut document);
     drop(section);
     document.finish().unwrap();
-    let routes = crate::start(config, &chassis).await.unwrap();
+    let routes = crate::start(config, Live::default(), Reloader::default(), &chassis).await.unwrap();
     let channel = Channel::local(routes, &chassis);
     let (inference, deployments) = (InferenceClient::new(channel.clone()), DeploymentsClient::new(channel));
     Adapter { chassis, inference, deployments }

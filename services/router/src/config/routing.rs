@@ -1,12 +1,12 @@
 //! What callers may ask for, and which way their requests go: `[[models]]` and `[auto]`. It may change while the
 //! process runs.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::time::Duration;
 
-use penstock_chassis::config::{Document, Section};
+use penstock_chassis::config::Document;
+
+pub use super::auto::AutoConfig;
+use super::{auto, models};
 
 /// Which models there are, and how their deployments are chosen.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,17 +15,6 @@ pub struct Routing {
     pub models: Vec<ModelConfig>,
     /// What `auto` and `dynamic` mean; `None`: nothing, they are names like any other.
     pub auto: Option<AutoConfig>,
-}
-
-/// Which models requests for `auto` go to, by what they look like.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AutoConfig {
-    /// For simple requests.
-    pub simple: String,
-    /// For those in between.
-    pub medium: String,
-    /// For complex ones.
-    pub complex: String,
 }
 
 /// How a model's deployments of one priority are put in order.
@@ -154,16 +143,8 @@ pub struct Target {
     pub priority: u64,
 }
 
-/// What is done about broken answers, by its names.
-const AFTER_COMMIT: [(&str, AfterCommit); 4] = [
-    ("best", AfterCommit::Best),
-    ("continue", AfterCommit::Continue),
-    ("replay", AfterCommit::Replay),
-    ("error", AfterCommit::Error),
-];
-
 /// The strategies by their names.
-const STRATEGIES: [(&str, Strategy); 8] = [
+pub(super) const STRATEGIES: [(&str, Strategy); 8] = [
     ("weighted", Strategy::Weighted),
     ("least-latency", Strategy::LeastLatency),
     ("least-busy", Strategy::LeastBusy),
@@ -184,83 +165,10 @@ impl Strategy {
 impl Routing {
     /// Reads `[[models]]` and `[auto]`. `deployments`: see [`super::Config::read`].
     pub fn read(document: &mut Document, deployments: &[String]) -> Self {
-        Self { models: read_models(document, deployments), auto: None }
+        let models = models::read(document, deployments);
+        // Where models are found on engines their names are not known yet.
+        let may_be_found = models.is_empty() || deployments.iter().any(|known| known.ends_with('/'));
+        let auto = auto::read(document, &models, may_be_found);
+        Self { models, auto }
     }
-}
-
-fn read_models(document: &mut Document, deployments: &[String]) -> Vec<ModelConfig> {
-    let mut sections = document.sections("models");
-    let models: Vec<_> = sections.iter_mut().map(|section| read_model(section, deployments)).collect();
-    let mut names = HashSet::new();
-    for (section, model) in sections.iter().zip(&models) {
-        for (key, name) in
-            std::iter::once(("name", &model.name)).chain(model.aliases.iter().map(|alias| ("aliases", alias)))
-        {
-            if !name.is_empty() && !names.insert(name.clone()) {
-                section.mistake(key, format!("\"{name}\" is the name of another model already"));
-            }
-        }
-    }
-    for (section, model) in sections.iter().zip(&models) {
-        check_fallbacks(section, model, &models);
-    }
-    models
-}
-
-fn read_model(section: &mut Section, deployments: &[String]) -> ModelConfig {
-    let name = section.required_string("name");
-    let mut targets = Vec::new();
-    for mut target in section.tables_or_strings("deployments", "id") {
-        let id = target.required_string("id");
-        if !id.is_empty() && !deployments.iter().any(|known| stands_for(known, &id)) {
-            target.mistake("id", format!("\"{id}\" is not the id of a deployment"));
-        }
-        let weight = target.float("weight", 1.0, 0.0..=1e6);
-        let priority = target.integer("priority", 1, 0..=1000);
-        targets.push(Target { id, weight, priority });
-    }
-    if targets.is_empty() {
-        section.mistake("deployments", "must name at least one deployment");
-    }
-    let strategy = section.choice("strategy", &STRATEGIES, Strategy::Weighted);
-    ModelConfig {
-        name,
-        aliases: section.strings("aliases"),
-        deployments: targets,
-        strategy,
-        fallbacks: section.strings("fallbacks"),
-        after_commit: section.choice("after_commit", &AFTER_COMMIT, AfterCommit::Best),
-        ..ModelConfig::default()
-    }
-}
-
-/// Whether a deployment is that one, or one of those that `known`, ending with `/`, stands for.
-fn stands_for(known: &str, id: &str) -> bool {
-    known == id || (known.ends_with('/') && id.starts_with(known))
-}
-
-fn check_fallbacks(section: &Section, model: &ModelConfig, models: &[ModelConfig]) {
-    let by_name: HashMap<_, _> = models.iter().map(|model| (model.name.as_str(), model)).collect();
-    for fallback in &model.fallbacks {
-        if fallback == &model.name {
-            section.mistake("fallbacks", format!("\"{fallback}\" is the model itself"));
-        } else if !by_name.contains_key(fallback.as_str()) {
-            section.mistake("fallbacks", format!("\"{fallback}\" is not the name of a model"));
-        } else if reaches(fallback, &model.name, &by_name, &mut HashSet::new()) {
-            section.mistake("fallbacks", format!("\"{fallback}\" falls back to \"{}\" itself", model.name));
-        }
-    }
-}
-
-fn reaches<'a>(
-    from: &'a str,
-    to: &str,
-    models: &HashMap<&'a str, &'a ModelConfig>,
-    seen: &mut HashSet<&'a str>,
-) -> bool {
-    from == to
-        || seen.insert(from)
-            && models
-                .get(from)
-                .is_some_and(|model| model.fallbacks.iter().any(|next| reaches(next, to, models, seen)))
 }

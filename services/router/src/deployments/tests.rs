@@ -35,6 +35,7 @@ async fn models_follow_the_check_of_an_adapter_that_hangs() {
     let mut follower = Follower {
         client: DeploymentsClient::new(Channel::local(Routes::default(), &chassis)),
         routing: Routing::default(),
+        live: Live::default(),
         loads: HashMap::new(),
         registry: Arc::new(ArcSwap::from_pointee(Registry::new(&Routing::default(), &[]))),
         models: health.component("models", Kind::Part, true),

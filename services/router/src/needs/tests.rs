@@ -6,12 +6,6 @@ use penstock_proto::inference::v1::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::registry::Deployment;
-
-fn candidate(lacks: Needs) -> Candidate {
-    let deployment = Deployment { id: format!("{lacks:?}"), lacks, ..Deployment::default() };
-    Candidate { model: "m".into(), deployment: deployment.into() }
-}
 
 fn message(role: &str, parts: &[&str]) -> Message {
     let part = |kind: &&str| ContentPart { r#type: (*kind).into(), ..ContentPart::default() };
@@ -77,17 +71,12 @@ fn what_nobody_said_is_tried() {
 }
 
 fn refused(needs: Needs, lacks: &[Needs]) -> Error {
-    needs.sift(lacks.iter().copied().map(candidate).collect()).unwrap_err()
+    needs.refusal(lacks.iter().copied())
 }
 
 #[test]
-fn who_cannot_is_passed_over_and_if_nobody_can_it_is_said() {
+fn what_nobody_can_do_is_said() {
     let (tools, images) = (Needs::CHAT.and(Needs::TOOLS), Needs::IMAGES);
-    let candidates = vec![candidate(Needs::TOOLS), candidate(images)];
-    assert_eq!(tools.sift(candidates.clone()), Ok(vec![candidate(images)]));
-    assert_eq!(Needs::CHAT.sift(candidates.clone()), Ok(candidates));
-    assert_eq!(tools.sift(vec![]), Ok(vec![]), "that there is nobody is said elsewhere");
-
     let error = refused(tools.and(Needs::CHOICES), &[Needs::TOOLS.and(Needs::CHOICES), Needs::TOOLS]);
     assert_eq!(error.reason, Reason::Unsupported);
     assert_eq!(error.violations, [Violation::new("tools", "no deployment of the model can use tools")]);
@@ -107,17 +96,14 @@ fn who_cannot_is_passed_over_and_if_nobody_can_it_is_said() {
 }
 
 proptest! {
-    /// Whoever is left lacks nothing that is needed, whoever is not lacks something, and the order stays.
+    /// Whoever lacks what, something is named that is needed.
     #[test]
-    fn sifting_keeps_those_who_can(needs in 0_u16..1 << 11, lacks in prop::collection::vec(0_u16..1 << 11, 0..6)) {
-        let all: Vec<_> = lacks.iter().map(|lacks| candidate(Needs(*lacks))).collect();
-        let able: Vec<_> = all.iter().filter(|one| one.deployment.lacks.0 & needs == 0).cloned().collect();
-        match Needs(needs).sift(all.clone()) {
-            Ok(left) => prop_assert_eq!(left, able),
-            Err(error) => {
-                prop_assert!(able.is_empty() && !all.is_empty());
-                prop_assert!(error.reason == Reason::NotOffered || !error.violations.is_empty());
-            }
-        }
+    fn a_refusal_names_what_is_needed(needs in 1_u16..1 << 11, lacks in prop::collection::vec(0_u16..1 << 11, 1..6)) {
+        let lacks: Vec<_> = lacks.into_iter().map(Needs).filter(|lacks| lacks.0 & needs != 0).collect();
+        prop_assume!(!lacks.is_empty());
+        let error = refused(Needs(needs), &lacks);
+        let fields: Vec<_> = Needs(needs).names().map(|need| need.field).collect();
+        prop_assert!(error.reason == Reason::NotOffered || !error.violations.is_empty());
+        prop_assert!(error.violations.iter().all(|violation| fields.contains(&violation.field.as_str())));
     }
 }

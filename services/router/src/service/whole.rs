@@ -7,14 +7,14 @@ use penstock_proto::{Error, auth::v1::Principal};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{Router, authorised, refused};
+use super::{Router, refused};
 use crate::{
     accounting::{Account, BYPASS},
     admitted::Admitted,
     attempts::Caller,
     cache_policy::{Directives, Plan},
-    choose::{Asked, choose},
-    decision::{Decision, Route},
+    choose::{Asked, Decided, decide},
+    decision::{Decision, Route, Steering},
     whole::Whole,
 };
 
@@ -72,7 +72,6 @@ impl Router {
         }
         let registry = self.registry.load();
         let name = request.asked_model(&registry, &principal)?;
-        let model = authorised(&registry, &principal, name)?;
         let plan = Directives::of(caller)?.without_cache();
         let asked = Asked {
             needs: R::NEEDS,
@@ -80,8 +79,13 @@ impl Router {
             prompt_tokens: request.estimate(),
             completion_tokens: 0,
             principal: &principal,
+            steering: &Steering::of(caller)?,
+            request: None,
+            attempts: self.config.attempts,
+            all: false,
         };
-        let (route, decision) = choose(&registry, model, &asked)?;
+        let Decided { model, route, decision } = decide(&registry, &asked)?;
+        let route = route?;
         Ok((Arc::clone(&principal), Arc::clone(&model.name), route, decision, plan))
     }
 }

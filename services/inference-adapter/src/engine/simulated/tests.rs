@@ -32,6 +32,7 @@ fn engine(settings: Settings) -> Simulated {
         embedding_batch_max: 256,
         stall_timeout: 30 * SECOND,
         answer_timeout: 40 * SECOND,
+        total_timeout: 50 * SECOND,
         frame_max_bytes: 1,
         answer_max_bytes: 1,
     };

@@ -26,7 +26,7 @@ async fn c8_a_cut_answer_is_an_error_and_what_was_said_before_it_is_passed_on() 
         assert_eq!(penstock_proto::Error::from(&result.unwrap_err()).reason, Reason::EngineCut);
     }
     assert_eq!(reason_of(true, "", vec![sse("0\r\n\r\n")]).await, Reason::EngineCut, "empty");
-    assert_eq!(reason_of(true, "", vec![Step::Close]).await, Reason::EngineCut, "no head");
+    assert_eq!(reason_of(true, "", vec![Step::Close]).await, Reason::EngineReset, "no head");
     let short = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{";
     assert_eq!(reason_of(false, "", vec![Step::Write(short.into()), Step::Close]).await, Reason::EngineCut);
 }
@@ -164,7 +164,11 @@ async fn c7_a_silent_engine_times_out_before_and_after_the_first_token() {
     assert_eq!(reason_of(true, settings, headed).await, Reason::EngineTimeout);
     let stalled = vec![sse(&events(&[FIRST])), Step::Hold];
     let settings = "first_token_timeout = '10m'\nstall_timeout = '50ms'";
+    assert_eq!(reason_of(true, settings, stalled.clone()).await, Reason::EngineTimeout);
+    // However lively it is: there is an end to what it may take.
+    let settings = "stall_timeout = '10m'\ntotal_timeout = '50ms'";
     assert_eq!(reason_of(true, settings, stalled).await, Reason::EngineTimeout);
+    assert_eq!(reason_of(true, settings, vec![Step::Hold]).await, Reason::EngineTimeout);
 }
 
 #[tokio::test]
@@ -198,11 +202,12 @@ async fn c1_a_caller_that_leaves_stops_the_engine_in_every_window() {
 
 #[tokio::test]
 async fn places_on_a_deployment_are_bounded_and_given_back() {
-    let (adapter, _engine) =
-        with_engine("openai", "max_streams_per_deployment = 1", |_| vec![sse(&events(&[FIRST])), Step::Hold])
-            .await;
+    let (adapter, _engine) = with_engine("openai", "max_streams_per_deployment = 1\nqueue_max = 0", |_| {
+        vec![sse(&events(&[FIRST])), Step::Hold]
+    })
+    .await;
     let open = adapter.open(request(true)).await.unwrap();
-    assert_eq!(adapter.reason(true).await, Reason::EngineOverloaded);
+    assert_eq!(adapter.reason(true).await, Reason::EngineBusy);
     drop(open);
     assert!(adapter.open(request(true)).await.is_ok());
 }

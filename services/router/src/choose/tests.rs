@@ -1,0 +1,583 @@
+//! The choice: who is asked first, who is not asked at all, and what is said when nobody is left.
+
+use std::{collections::HashMap, time::Duration};
+
+use penstock_proto::{
+    adapter::v1::{Breaker, Price},
+    inference::v1::{Capabilities, ChatInput, Message, generate_request::Input, message::Content},
+    metadata,
+    status::v1::State,
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    config::{Affinity, ModelConfig, Routing, Strategy, Target},
+    load::{Busy, Load},
+};
+
+/// A model `m` and what is asked of it.
+#[derive(Clone)]
+struct Case {
+    model: ModelConfig,
+    others: Vec<ModelConfig>,
+    deployments: Vec<Deployment>,
+    steering: Steering,
+    needs: Needs,
+    request: Option<GenerateRequest>,
+    allowed: Vec<String>,
+}
+
+fn deployment(id: &str) -> Deployment {
+    Deployment { id: id.into(), state: State::Up, ..Deployment::default() }
+}
+
+fn target(id: &str, weight: f64, priority: u64) -> Target {
+    Target { id: id.into(), weight, priority }
+}
+
+fn model(name: &str, targets: &[Target]) -> ModelConfig {
+    ModelConfig { name: name.into(), deployments: targets.to_vec(), ..ModelConfig::default() }
+}
+
+fn chat(text: String, max_tokens: Option<i64>) -> GenerateRequest {
+    let message = Message { role: "user".into(), content: Some(Content::Text(text)), ..Message::default() };
+    let input = Some(Input::Chat(ChatInput { messages: vec![message] }));
+    GenerateRequest { input, max_tokens, ..GenerateRequest::default() }
+}
+
+fn price(dollars: f64) -> Option<Price> {
+    Some(Price { input: dollars, output: dollars })
+}
+
+fn context(tokens: i64) -> Option<Capabilities> {
+    Some(Capabilities { context_tokens: Some(tokens), ..Capabilities::default() })
+}
+
+impl Case {
+    fn new(strategy: Strategy, targets: &[Target]) -> Self {
+        Self {
+            model: ModelConfig { strategy, ..model("m", targets) },
+            others: Vec::new(),
+            deployments: targets.iter().map(|target| deployment(&target.id)).collect(),
+            steering: Steering::default(),
+            needs: Needs::CHAT,
+            request: None,
+            allowed: Vec::new(),
+        }
+    }
+
+    fn even(strategy: Strategy, count: usize) -> Self {
+        let targets: Vec<_> = (0..count).map(|n| target(&format!("d{n}"), 1.0, 1)).collect();
+        Self::new(strategy, &targets)
+    }
+
+    fn at(&mut self, id: &str) -> &mut Deployment {
+        if !self.deployments.iter().any(|one| one.id == id) {
+            self.deployments.push(deployment(id));
+        }
+        self.deployments.iter_mut().find(|one| one.id == id).unwrap()
+    }
+
+    fn registry(&self) -> Registry {
+        let models = std::iter::once(&self.model).chain(&self.others).cloned().collect();
+        let reported: Vec<_> = self.deployments.iter().cloned().map(Arc::new).collect();
+        Registry::new(&Routing { models, auto: None }, &reported)
+    }
+
+    fn with<T>(&self, all: bool, what: impl FnOnce(&Registry, &Model, &Asked<'_>) -> T) -> T {
+        let registry = self.registry();
+        let principal = Principal { allowed_models: self.allowed.clone(), ..Principal::default() };
+        let asked = Asked {
+            name: "m",
+            needs: self.needs,
+            prompt_tokens: 500,
+            completion_tokens: 500,
+            principal: &principal,
+            steering: &self.steering,
+            request: self.request.as_ref(),
+            attempts: 8,
+            all,
+        };
+        what(&registry, registry.resolve("m").unwrap(), &asked)
+    }
+
+    fn choose(&self) -> Result<(Route, Decision), Error> {
+        self.with(false, choose)
+    }
+
+    /// Who is asked, in order.
+    fn order(&self) -> Vec<String> {
+        ids(&self.choose().unwrap().0.candidates)
+    }
+
+    fn first(&self) -> String {
+        self.order().remove(0)
+    }
+
+    fn error(&self) -> Error {
+        self.choose().unwrap_err()
+    }
+
+    /// How often each one comes first.
+    fn shares(&self, times: u32) -> HashMap<String, u32> {
+        self.with(false, |registry, model, asked| {
+            let mut shares = HashMap::new();
+            for _ in 0..times {
+                let (route, _) = choose(registry, model, asked).unwrap();
+                *shares.entry(route.candidates[0].id().to_owned()).or_default() += 1;
+            }
+            shares
+        })
+    }
+
+    /// Keeps so many requests on a deployment.
+    fn busy(&mut self, id: &str, requests: usize) -> Vec<Busy> {
+        let load = Arc::clone(&self.at(id).load);
+        (0..requests).map(|_| load.enter()).collect()
+    }
+}
+
+fn ids(candidates: &[Candidate]) -> Vec<String> {
+    candidates.iter().map(|candidate| candidate.id().to_owned()).collect()
+}
+
+const STRATEGIES: [Strategy; 8] = [
+    Strategy::Weighted,
+    Strategy::LeastLatency,
+    Strategy::LeastBusy,
+    Strategy::Cheapest,
+    Strategy::RoundRobin,
+    Strategy::Affinity,
+    Strategy::LoadedFirst,
+    Strategy::Priority,
+];
+
+fn open(deployment: &mut Deployment, after: Duration) {
+    deployment.breaker = Breaker::Open;
+    deployment.state = State::Down;
+    deployment.retry_at = Some(Instant::now() + after);
+}
+
+#[test]
+fn shares_follow_weights_and_weight_zero_gets_nothing() {
+    let targets = [target("a", 3.0, 1), target("b", 1.0, 1), target("none", 0.0, 1)];
+    for strategy in [
+        Strategy::Weighted,
+        Strategy::LeastLatency,
+        Strategy::RoundRobin,
+        Strategy::Cheapest,
+        Strategy::LeastBusy,
+        Strategy::LoadedFirst,
+    ] {
+        let shares = Case::new(strategy, &targets).shares(8000);
+        let a = shares["a"];
+        assert!((5700..6300).contains(&a), "{strategy:?}: {shares:?}");
+        assert!(!shares.contains_key("none"), "{strategy:?}");
+    }
+    assert_eq!(Case::new(Strategy::Weighted, &[target("a", 0.0, 1)]).order(), ["a"], "there is nobody else");
+}
+
+#[test]
+fn they_take_turns_and_a_dry_run_takes_none() {
+    let mut case = Case::even(Strategy::RoundRobin, 3);
+    let shares = case.shares(300);
+    assert!(shares.values().all(|share| *share == 100), "{shares:?}");
+    case.with(false, |registry, model, asked| {
+        let next = |all| {
+            let asked = Asked { all, ..*asked };
+            ids(&choose(registry, model, &asked).unwrap().0.candidates)
+        };
+        let dry = next(true);
+        assert_eq!(dry, next(true));
+        assert_eq!(dry, next(false));
+        let after = next(false);
+        assert_eq!(after[..2], dry[1..], "one after the other");
+    });
+    // Who cannot be asked is skipped, and the others share what it had.
+    open(case.at("d1"), Duration::from_secs(9));
+    let shares = case.shares(300);
+    assert_eq!((shares["d0"], shares["d2"]), (150, 150));
+}
+
+#[test]
+fn the_better_of_two_is_asked_and_who_is_unknown_is_tried() {
+    let mut case = Case::even(Strategy::LeastLatency, 2);
+    case.at("d0").load.first_content(Duration::from_millis(100));
+    assert_eq!(case.shares(50).len(), 1, "nothing is known of d1");
+    assert_eq!(case.first(), "d1");
+    case.at("d1").load.first_content(Duration::from_millis(300));
+    assert_eq!(case.shares(50)["d0"], 50);
+    let _busy = case.busy("d0", 3);
+    assert_eq!(case.shares(50)["d1"], 50, "four at 100 ms are more than one at 300 ms");
+    let (_, decision) = case.choose().unwrap();
+    assert!(decision.considered[0].score < decision.considered[1].score);
+}
+
+#[test]
+fn who_has_least_to_do_by_weight_is_asked() {
+    let mut case = Case::new(Strategy::LeastBusy, &[target("a", 4.0, 1), target("b", 1.0, 1)]);
+    let _three = (case.busy("a", 3), case.busy("b", 1));
+    assert_eq!(case.order(), ["a", "b"]);
+    let _more = case.busy("a", 2);
+    assert_eq!(case.order(), ["b", "a"]);
+}
+
+#[test]
+fn who_costs_least_is_asked_and_an_unknown_price_comes_last() {
+    let mut case = Case::even(Strategy::Cheapest, 3);
+    case.at("d1").price = price(2.0);
+    case.at("d2").price = price(1.0);
+    assert_eq!(case.order(), ["d2", "d1", "d0"]);
+    let (_, decision) = case.choose().unwrap();
+    assert_eq!(decision.considered[0].score, Some(0.001), "1000 tokens at 1 dollar for a million");
+    assert_eq!(decision.considered[2].score, None);
+}
+
+#[test]
+fn a_model_is_loaded_only_where_waiting_costs_more() {
+    let mut case = Case::even(Strategy::LoadedFirst, 2);
+    (case.at("d0").loaded, case.at("d1").loaded) = (Some(true), Some(false));
+    case.at("d0").load.first_content(Duration::from_secs(5));
+    assert_eq!(case.order(), ["d0", "d1"], "30 s are expected where nobody says");
+    let _busy = case.busy("d0", 6);
+    assert_eq!(case.order(), ["d1", "d0"], "seven at 5 s");
+    case.at("d1").load_time = Some(Duration::from_secs(40));
+    assert_eq!(case.order(), ["d0", "d1"]);
+    case.at("d0").loaded = None;
+    assert_eq!(case.order(), ["d0", "d1"], "who does not say is taken for loaded");
+}
+
+#[test]
+fn the_order_of_the_file_holds() {
+    let targets = [target("c", 1.0, 2), target("b", 1.0, 1), target("a", 1.0, 1)];
+    let case = Case::new(Strategy::Priority, &targets);
+    for _ in 0..20 {
+        assert_eq!(case.order(), ["b", "a", "c"]);
+    }
+}
+
+fn session(case: &mut Case, session: u32) -> String {
+    case.steering.session = Some(session.to_string());
+    case.first()
+}
+
+#[test]
+fn a_session_stays_where_it_is_and_few_move_when_one_comes_or_goes() {
+    let mut case = Case::even(Strategy::Affinity, 10);
+    let homes: Vec<_> = (0..1000).map(|n| session(&mut case, n)).collect();
+    assert_eq!(homes, (0..1000).map(|n| session(&mut case, n)).collect::<Vec<_>>());
+    let mut shares: HashMap<_, u32> = HashMap::new();
+    homes.iter().for_each(|home| *shares.entry(home).or_default() += 1);
+    assert!(shares.len() == 10 && shares.values().all(|share| (60..150).contains(share)), "{shares:?}");
+
+    let mut more = Case::even(Strategy::Affinity, 11);
+    let homes_of_more: Vec<_> = (0..1000).map(|n| session(&mut more, n)).collect();
+    let moved: Vec<_> = homes_of_more.iter().zip(&homes).filter(|(new, old)| new != old).collect();
+    assert!((50..150).contains(&moved.len()), "{}", moved.len());
+    assert!(moved.iter().all(|(new, _)| *new == "d10"), "only to the new one");
+
+    open(case.at("d3"), Duration::from_secs(9));
+    for (n, home) in (0..).zip(&homes) {
+        assert!(home == "d3" || *home == session(&mut case, n), "those of others stay");
+    }
+}
+
+#[test]
+fn prompts_that_begin_alike_go_to_one_deployment() {
+    let mut case = Case::even(Strategy::Affinity, 10);
+    case.model.affinity = Affinity { prefix_bytes: 16, ..Affinity::default() };
+    let mut home = |text: &str| {
+        case.request = Some(chat(text.into(), None));
+        case.first()
+    };
+    let homes: std::collections::HashSet<_> =
+        (0..50).map(|n| home(&format!("a system prompt {n}"))).collect();
+    assert_eq!(homes.len(), 1);
+    let homes: std::collections::HashSet<_> = (0..50).map(|n| home(&format!("{n} other prompt"))).collect();
+    assert!(homes.len() > 5, "{homes:?}");
+}
+
+#[test]
+fn those_on_probation_come_after_the_others_but_first_now_and_then() {
+    for strategy in STRATEGIES {
+        let mut case = Case::even(strategy, 3);
+        case.steering.session = Some("s".into());
+        case.at("d0").breaker = Breaker::HalfOpen;
+        case.at("d0").state = State::Degraded;
+        let first = case.shares(2000).get("d0").copied().unwrap_or_default();
+        assert!((100..320).contains(&first), "{strategy:?}: {first}");
+    }
+    // Its time is over: it is on probation, although nobody has tried yet.
+    let mut case = Case::new(Strategy::Priority, &[target("a", 1.0, 1), target("b", 1.0, 2)]);
+    open(case.at("a"), Duration::ZERO);
+    assert_eq!(case.order(), ["a", "b"], "priority goes before probation");
+}
+
+#[test]
+fn tiers_hold_down_comes_last_and_fallbacks_after_all() {
+    for strategy in STRATEGIES {
+        let targets = [target("later", 1.0, 2), target("down", 1.0, 1), target("first", 1.0, 1)];
+        let mut case = Case::new(strategy, &targets);
+        case.model.fallbacks = vec!["n".into()];
+        case.others = vec![model("n", &[target("fallback", 1.0, 1)])];
+        case.at("down").state = State::Down;
+        assert_eq!(case.order(), ["first", "later", "down", "fallback"], "{strategy:?}");
+    }
+}
+
+#[test]
+fn who_is_left_alone_is_not_asked_and_if_all_are_it_is_said_when_to_come_back() {
+    let mut case = Case::even(Strategy::Weighted, 2);
+    open(case.at("d0"), Duration::from_secs(50));
+    let (route, decision) = case.choose().unwrap();
+    assert_eq!(ids(&route.candidates), ["d1"]);
+    assert_eq!(decision.considered[1].vetoes, Vetoes::CIRCUIT_OPEN);
+    open(case.at("d1"), Duration::from_secs(20));
+    let error = case.error();
+    assert_eq!(error.reason, Reason::ModelUnavailable);
+    let after = error.retry_after.unwrap().as_secs_f64();
+    assert!((19.0..=20.0).contains(&after), "the earliest: {after}");
+    let (route, decision) = case.with(false, weigh);
+    assert!(route.is_err());
+    assert_eq!(decision.considered.len(), 2, "a decision says why all the same");
+    case.model.fallbacks = vec!["n".into()];
+    case.others = vec![model("n", &[target("fallback", 1.0, 1)])];
+    assert_eq!(case.order(), ["fallback"]);
+}
+
+#[test]
+fn nobody_is_asked_for_what_nobody_can_do_and_a_fallback_drops_nothing() {
+    let mut case = Case::even(Strategy::Priority, 2);
+    case.needs = Needs::IMAGES;
+    case.at("d0").lacks = Needs::IMAGES;
+    case.model.fallbacks = vec!["n".into()];
+    case.model.filter_fallbacks = vec!["n".into()];
+    case.model.context_fallbacks = vec!["n".into()];
+    case.others = vec![model("n", &[target("blind", 1.0, 1), target("seeing", 1.0, 2)])];
+    case.at("blind").lacks = Needs::IMAGES;
+    let (route, decision) = case.choose().unwrap();
+    assert_eq!(ids(&route.candidates), ["d1", "seeing"]);
+    assert_eq!(ids(&route.on_filter), ["seeing"]);
+    assert_eq!(ids(&route.on_context), ["seeing"]);
+    let vetoed = decision.considered.iter().filter(|one| one.vetoes == Vetoes::LACKS);
+    assert_eq!(vetoed.map(|one| one.candidate.id()).collect::<Vec<_>>(), ["d0", "blind"]);
+    case.at("d1").lacks = Needs::IMAGES;
+    case.at("seeing").lacks = Needs::IMAGES;
+    let error = case.error();
+    assert_eq!((error.reason, error.violations[0].field.as_str()), (Reason::Unsupported, "messages"));
+}
+
+/// B7: no chain widens rights.
+#[test]
+fn no_chain_widens_rights() {
+    let mut case = Case::even(Strategy::Priority, 1);
+    for chain in
+        [&mut case.model.fallbacks, &mut case.model.context_fallbacks, &mut case.model.filter_fallbacks]
+    {
+        *chain = vec!["secret".into(), "open".into()];
+    }
+    case.others = vec![model("secret", &[target("s", 1.0, 1)]), model("open", &[target("o", 1.0, 1)])];
+    let (route, _) = case.choose().unwrap();
+    assert_eq!(ids(&route.candidates), ["d0", "s", "o"]);
+    case.allowed = vec!["m".into(), "open".into()];
+    let (route, decision) = case.choose().unwrap();
+    assert_eq!(ids(&route.candidates), ["d0", "o"]);
+    assert_eq!((ids(&route.on_context), ids(&route.on_filter)), (vec!["o".into()], vec!["o".into()]));
+    assert!(decision.considered.iter().all(|one| one.candidate.id() != "s"));
+    let (_, dry) = case.with(true, choose).unwrap();
+    let secret = dry.considered.iter().find(|one| one.candidate.id() == "s").unwrap();
+    assert_eq!(secret.vetoes, Vetoes::NOT_ALLOWED);
+}
+
+#[test]
+fn a_prompt_goes_where_there_is_room_and_what_may_fit_is_never_refused() {
+    let mut case = Case::even(Strategy::Priority, 3);
+    case.at("d0").capabilities = context(1000);
+    case.at("d1").capabilities = context(4000);
+    // 8000 bytes are 1000 tokens at the very least.
+    case.request = Some(chat("x".repeat(8000), None));
+    let (route, _) = case.choose().unwrap();
+    assert_eq!(ids(&route.candidates), ["d0", "d1", "d2"]);
+    assert_eq!(ids(&route.on_context), ["d1"], "one of which nothing is known is no remedy");
+    case.request = Some(chat("x".repeat(8008), None));
+    assert_eq!(case.order(), ["d1", "d2"]);
+    case.request = Some(chat("x".repeat(8000), Some(3001)));
+    assert_eq!(case.order(), ["d2"], "what is asked for needs room, too");
+    case.at("d2").capabilities = context(2000);
+    let error = case.error();
+    assert_eq!(error.reason, Reason::ContextLengthExceeded);
+    for number in ["1000", "3001", "4000"] {
+        assert!(error.message.contains(number), "{}", error.message);
+    }
+    case.model.context_fallbacks = vec!["large".into()];
+    case.model.fallbacks = vec!["any".into()];
+    case.others = vec![model("large", &[target("l", 1.0, 1)]), model("any", &[target("n", 1.0, 1)])];
+    case.at("l").capabilities = context(5000);
+    assert_eq!(case.order(), ["l", "n"]);
+    case.request = Some(chat("x".into(), None));
+    let (route, _) = case.choose().unwrap();
+    assert_eq!(ids(&route.candidates), ["d0", "d1", "d2", "n"], "only if it must be");
+    assert_eq!(ids(&route.on_context), ["l", "d1", "d2"]);
+}
+
+#[test]
+fn a_caller_can_steer_and_is_told_if_that_leads_nowhere() {
+    let mut case = Case::even(Strategy::Priority, 2);
+    case.at("d0").tags = vec!["us".into()];
+    case.at("d1").tags = vec!["eu".into(), "gpu".into()];
+    case.steering.tags = vec!["eu".into(), "gpu".into()];
+    assert_eq!(case.order(), ["d1"]);
+    case.steering.tags = vec!["eu".into(), "us".into()];
+    let fields = |error: Error| {
+        assert_eq!(error.reason, Reason::Unsupported);
+        error.violations.into_iter().map(|violation| violation.field).collect::<Vec<_>>()
+    };
+    assert_eq!(fields(case.error()), [metadata::TAGS]);
+
+    case.steering = Steering { max_cost: Some(0.001), ..Steering::default() };
+    case.at("d1").price = price(1.0);
+    assert_eq!(case.order(), ["d1"], "a price that nobody knows is not below a ceiling");
+    case.at("d1").price = price(2.0);
+    let error = case.error();
+    assert!(error.violations[0].message.contains("0.002"), "{error:?}");
+    assert_eq!(fields(error), [metadata::MAX_COST]);
+
+    case.steering = Steering { max_latency: Some(Duration::from_secs(1)), ..Steering::default() };
+    case.at("d0").load.first_content(Duration::from_secs(2));
+    assert_eq!(case.order(), ["d1"]);
+    case.at("d1").loaded = Some(false);
+    assert_eq!(fields(case.error()), [metadata::MAX_LATENCY], "it would have to be loaded");
+
+    case.steering.tags = vec!["us".into()];
+    case.at("d0").load = Arc::default();
+    case.at("d0").tags = Vec::new();
+    case.at("d1").tags = vec!["us".into()];
+    assert_eq!(
+        fields(case.error()),
+        [metadata::TAGS, metadata::MAX_LATENCY],
+        "each alone is met by somebody"
+    );
+}
+
+#[test]
+fn a_stored_decision_is_bounded_and_a_dry_run_shows_all() {
+    let case = Case::even(Strategy::Weighted, 100);
+    let (route, decision) = case.choose().unwrap();
+    assert_eq!((route.candidates.len(), decision.considered.len()), (12, 32));
+    assert!(decision.considered[..12].iter().all(|one| one.vetoes.is_empty()));
+    assert!(decision.considered[12..].iter().all(|one| one.vetoes == Vetoes::ATTEMPTS));
+    let (_, decision) = case.with(true, choose).unwrap();
+    assert_eq!(decision.considered.len(), 100);
+}
+
+#[test]
+fn a_name_that_case_does_not_tell_apart_names_only_what_the_caller_may_use() {
+    let registry = {
+        let mut case = Case::even(Strategy::Weighted, 1);
+        case.others = ["Big", "bIg", "biG"].map(|name| model(name, &[target("d0", 1.0, 1)])).into();
+        case.registry()
+    };
+    let error = |allowed: &[&str]| {
+        let allowed_models = allowed.iter().map(ToString::to_string).collect();
+        let principal = Principal { allowed_models, ..Principal::default() };
+        let error = authorised(&registry, &principal, "BIG").unwrap_err();
+        assert_eq!(error.reason, Reason::ModelNotFound);
+        error.message.to_string()
+    };
+    let message = error(&["Big", "biG"]);
+    assert!(message.contains("`Big`") && message.contains("`biG`") && !message.contains("bIg"), "{message}");
+    assert_eq!(error(&["m"]), "the model `BIG` does not exist");
+}
+
+fn any_strategy() -> impl proptest::strategy::Strategy<Value = Strategy> {
+    prop::sample::select(STRATEGIES.to_vec())
+}
+
+prop_compose! {
+    /// A deployment of any condition: priority, weight, state, breaker, what it lacks, how much it has to do.
+    fn any_place()(
+        priority in 1_u64..4, weight in prop::sample::select(vec![0.0, 0.5, 1.0, 10.0]),
+        down in any::<bool>(), breaker in 0..4_i32, soon in any::<bool>(), lacks in any::<bool>(),
+        in_flight in 0_usize..5, millis in prop::option::of(1_u64..5000),
+    ) -> (u64, f64, Deployment, usize) {
+        let load = Load::default();
+        if let Some(millis) = millis {
+            load.first_content(Duration::from_millis(millis));
+        }
+        let retry_at = Instant::now() + if soon { Duration::ZERO } else { Duration::from_secs(60) };
+        let deployment = Deployment {
+            state: if down { State::Down } else { State::Up },
+            breaker: Breaker::try_from(breaker).unwrap(),
+            retry_at: Some(retry_at),
+            lacks: if lacks { Needs::CHAT } else { Needs::default() },
+            load: load.into(),
+            ..Deployment::default()
+        };
+        (priority, weight, deployment, in_flight)
+    }
+}
+
+proptest! {
+    /// Nobody is asked who cannot be, nobody twice, and tiers hold, whatever the strategy.
+    #[test]
+    fn tiers_hold_and_no_vetoed_one_is_asked(strategy in any_strategy(), places in prop::collection::vec(any_place(), 1..20)) {
+        let targets: Vec<_> = places.iter().enumerate().map(|(n, (priority, weight, ..))| target(&format!("d{n}"), *weight, *priority)).collect();
+        let mut case = Case::new(strategy, &targets);
+        let mut guards = Vec::new();
+        for (n, (_, _, deployment, in_flight)) in places.iter().enumerate() {
+            *case.at(&format!("d{n}")) = Deployment { id: format!("d{n}"), ..deployment.clone() };
+            guards.extend(case.busy(&format!("d{n}"), *in_flight));
+        }
+        let Ok((route, decision)) = case.choose() else {
+            return Ok(());
+        };
+        let asked = &decision.considered[..route.candidates.len()];
+        let mut seen = std::collections::HashSet::new();
+        let mut last = (false, 0);
+        for (one, candidate) in asked.iter().zip(&route.candidates) {
+            prop_assert_eq!(&one.candidate, candidate);
+            prop_assert!(one.vetoes.is_empty() && seen.insert(candidate.id().to_owned()));
+            let deployment = &candidate.deployment;
+            prop_assert!(deployment.closed_until(Instant::now()).is_none());
+            prop_assert!(deployment.lacks.is_empty());
+            prop_assert!(one.weight > 0.0 || places.len() == 1);
+            let tier = (deployment.is_down() && !deployment.is_on_probation(), one.priority);
+            prop_assert!(tier >= last);
+            last = tier;
+        }
+        prop_assert!(decision.considered[asked.len()..].iter().all(|one| !one.vetoes.is_empty()));
+    }
+
+    /// Of two that were drawn the worse is never asked first.
+    #[test]
+    fn of_the_first_two_the_better_comes_first(loads in prop::collection::vec((1_u64..1000, 0_usize..9), 2..10)) {
+        let mut case = Case::even(Strategy::LeastLatency, loads.len());
+        let mut guards = Vec::new();
+        for (n, (millis, in_flight)) in loads.iter().enumerate() {
+            case.at(&format!("d{n}")).load.first_content(Duration::from_millis(*millis));
+            guards.extend(case.busy(&format!("d{n}"), *in_flight));
+        }
+        let wait = |id: &str| {
+            let (millis, in_flight) = loads[id[1..].parse::<usize>().unwrap()];
+            millis * (in_flight as u64 + 1)
+        };
+        let order = case.order();
+        prop_assert!(wait(&order[0]) <= wait(&order[1]), "{:?}", order);
+    }
+
+    /// Whatever is asked, no deployment gets more than its share and a bit.
+    #[test]
+    fn bounded_loads_are_bounded(keys in prop::collection::vec(0_u32..6, 1..80), count in 1_usize..6, factor in 1.0..3.0_f64) {
+        let mut case = Case::even(Strategy::Affinity, count);
+        case.model.affinity.load_factor = factor;
+        let mut guards = Vec::new();
+        for (total, key) in keys.into_iter().enumerate() {
+            let home = session(&mut case, key);
+            guards.extend(case.busy(&home, 1));
+            let load = case.at(&home).load.in_flight();
+            let most = (factor * (total as f64 + 1.0) / count as f64).ceil();
+            prop_assert!(f64::from(load) <= most, "{} of {} on one of {}", load, total + 1, count);
+        }
+    }
+}
