@@ -428,3 +428,21 @@ both! {
         only.chat(&body("goes-on")).await.problem(504, "not_cached");
     }
 }
+
+both! {
+    /// C11: what is kept for the caller is what the caller got.
+    async fn what_is_stored_is_the_whole_answer(topology: Topology) {
+        let (first, second) = (Engine::start().await, Engine::start().await);
+        let mesh = start(topology, &two("m", "best", &first, "vllm", &second)).await;
+        first.next(Script::broken(["Hello", ", "], Step::Cut));
+        second.next(Script::texts(["world", "!"]));
+        let seen = Seen::of(&mesh, &with(with_usage("m"), json!({"store": true}))).await;
+        seen.whole("Hello, world!", "stored");
+        let id = seen.events[0]["id"].as_str().unwrap();
+        let stored = mesh.client().get(&format!("/v1/chat/completions/{id}")).await;
+        assert_eq!(stored.text(), "Hello, world!");
+        assert_eq!(&stored.json()["usage"], seen.usage());
+        let messages = stored.json()["messages"].clone();
+        assert!(messages.is_null() || !messages.to_string().contains("assistant"), "the prefill is nobody's: {messages}");
+    }
+}
