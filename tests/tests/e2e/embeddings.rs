@@ -168,7 +168,7 @@ both! {
     /// C6: an answer that makes no sense is none.
     async fn engines_are_not_trusted(topology: Topology) {
         let engine = Engine::start().await;
-        let mesh = Mesh::over(topology, &engine, "[inference_adapter]\nanswer_max_bytes = \"64 KiB\"\n").await;
+        let mesh = Mesh::over(topology, &engine, "[inference_adapter]\nanswer_max_bytes = \"64 KiB\"\n[inference_adapter.breaker]\nminimum_calls = 1_000_000\n").await;
         let event = |json: Value| Script::steps([Step::Event(json.to_string())]);
         let one = |vector: Value| event(json!({"data": [{"index": 0, "embedding": vector}]}));
         for (script, status, code) in [

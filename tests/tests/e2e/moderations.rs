@@ -79,6 +79,7 @@ both! {
     async fn engines_are_not_trusted_and_another_one_answers(topology: Topology) {
         let (first, second) = (Engine::start().await, Engine::start().await);
         let config = [
+            "[inference_adapter.breaker]\nminimum_calls = 1_000_000\n".into(),
             deployment("first", &first.v1()),
             deployment("second", &second.v1()),
             model("alone", &["first"], ""),
