@@ -92,6 +92,10 @@ object!(Explain {
 /// Reads the body of a request to explain: `{"endpoint": "/v1/chat/completions", "request": {…}}`.
 pub(crate) fn read(body: &[u8]) -> Result<ExplainRequest, Error> {
     let given: Explain = read::read(body, violations)?;
+    let wrong = violations(&given);
+    if !wrong.is_empty() {
+        return Err(Error::Invalid(wrong));
+    }
     let request = given.request.unwrap_or_default();
     let request = request.as_bytes();
     let asked = match given.endpoint.as_deref() {
@@ -118,12 +122,11 @@ fn violations(given: &Explain) -> Vec<Violation> {
     found
 }
 
-/// The same error, of a field within `request`.
+/// The same error. Fields keep the names that they have where the request is posted: the mesh judges them by these.
 fn within(error: Error) -> Error {
     let Error::Invalid(mut violations) = error else { return error };
-    for violation in &mut violations {
-        let dot = if violation.field.is_empty() { "" } else { "." };
-        violation.field = format!("request{dot}{}", violation.field);
+    for violation in violations.iter_mut().filter(|violation| violation.field.is_empty()) {
+        "request".clone_into(&mut violation.field);
     }
     Error::Invalid(violations)
 }

@@ -39,7 +39,7 @@ pub(crate) struct Breaker {
     config: BreakerConfig,
     state: State,
     window: Window,
-    /// How often it has opened: what was asked before says nothing about the time after.
+    /// How often it has opened, or the engine was back: what was asked before says nothing about the time after.
     openings: u64,
     /// How often in a row it opened without having been closed in between.
     in_a_row: u32,
@@ -126,9 +126,11 @@ impl Breaker {
         }
     }
 
-    /// Becomes half-open before its time: the engine could not be reached, and can be now.
+    /// Becomes half-open before its time: the engine was gone and is back. What was asked before, and may hang for
+    /// long, holds nothing up.
     pub(crate) fn hint(&mut self) {
-        if self.open_until().is_some() {
+        if self.phase() != Phase::Closed {
+            self.openings += 1;
             self.half_open();
         }
     }

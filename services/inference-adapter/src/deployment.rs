@@ -102,7 +102,7 @@ impl Deployment {
                 let detail = format!("left alone after {failed} of {calls} requests failed");
                 Seen { state: State::Down, detail, ..seen }
             }
-            Phase::HalfOpen if evidence.is_reached() => {
+            Phase::HalfOpen if evidence.is_reached() || seen.state != State::Down => {
                 let detail = format!("asked again, a few requests at once, after {failed} of {calls} failed");
                 Seen { state: State::Degraded, detail, ..seen }
             }
@@ -241,9 +241,9 @@ impl Deployment {
     pub(crate) fn checked(&self, outcome: &Result<(), Fault>, latency: Duration) {
         let outcome = outcome.as_ref().map_err(|fault| fault.reason).copied();
         let mut evidence = self.lock();
-        let was_reached = evidence.is_reached();
+        let was_gone = evidence.is_gone();
         evidence.check(outcome, latency, Instant::now(), SystemTime::now());
-        if outcome.is_ok() && !was_reached {
+        if outcome.is_ok() && was_gone {
             // It is back: traffic is not to wait until the breaker's time is over.
             self.admission.hint();
             self.admission.has_turned(Instant::now());

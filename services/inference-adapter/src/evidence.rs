@@ -40,6 +40,8 @@ pub(crate) struct Evidence {
     last_failure: Reason,
     /// The engine could be reached, when that was last tried.
     reached: bool,
+    /// The last check had no answer.
+    silent: bool,
     /// The last check.
     looked: Option<Instant>,
     /// Checks in a row that found something wrong.
@@ -85,6 +87,7 @@ impl Evidence {
             failed: 0,
             last_failure: Reason::EngineFailed,
             reached: true,
+            silent: false,
             looked: None,
             ailing: 0,
             due: None,
@@ -181,6 +184,7 @@ impl Evidence {
         let measured = !matches!(outcome, Err(Reason::EngineUnreachable | Reason::EngineTimeout));
         self.latency = measured.then_some(latency);
         self.looked = Some(now);
+        self.silent = outcome == Err(Reason::EngineTimeout);
         self.reached = !is_unreachable(outcome);
         self.ailing = if found == State::Up { 0 } else { self.ailing.saturating_add(1) };
         if !self.reached {
@@ -209,6 +213,11 @@ impl Evidence {
     /// Whether the engine could be reached, when that was last tried.
     pub(crate) fn is_reached(&self) -> bool {
         self.reached
+    }
+
+    /// Whether nobody was there, or nobody answered, when that was last tried.
+    pub(crate) fn is_gone(&self) -> bool {
+        !self.reached || self.silent
     }
 
     /// When the next check is due; `None`: at once.

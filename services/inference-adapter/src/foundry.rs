@@ -48,6 +48,8 @@ impl Foundry {
     pub(crate) fn configured(&self, config: DeploymentConfig) -> Option<Arc<Deployment>> {
         let DeploymentConfig { id, model, declared, deny, generation_probe, terms, engine } = config;
         let id: Arc<str> = id.into();
+        // What one of that id counted is not this one's, nor is what it still does.
+        self.metrics.forget(&id);
         let limits = terms.limits;
         let plan = Plan {
             id: Arc::clone(&id),
@@ -78,6 +80,7 @@ impl Foundry {
     /// A model that was found at a place.
     pub(crate) fn found(&self, place: &Place, id: Arc<str>, model: String) -> Option<Arc<Deployment>> {
         let (declared, kind) = (place.declared, place.engine.kind);
+        self.metrics.forget(&id);
         let plan = Plan {
             id: Arc::clone(&id),
             model: model.clone(),

@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use penstock_chassis::{CallContext, Channel, Chassis, MESSAGE_MAX_BYTES};
+use penstock_chassis::{CallContext, Channel, Chassis, Door, MESSAGE_MAX_BYTES};
 use penstock_proto::{
     Error, Reason,
     inference::v1::inference_client::InferenceClient,
@@ -110,12 +110,20 @@ pub(crate) struct Dispatch {
     measures: Measures,
     /// Counts answers that broke and were gone on with.
     pub(crate) resumed: Resumed,
+    /// Whether there is room for more than one attempt at a time.
+    door: Door,
     /// Numbers from 0 to 1.
     chance: fn() -> f64,
 }
 
 impl Dispatch {
-    pub(crate) fn new(adapter: &Channel, most: usize, retrying: Retrying, chassis: &Chassis) -> Self {
+    pub(crate) fn new(
+        adapter: &Channel,
+        most: usize,
+        retrying: Retrying,
+        door: Door,
+        chassis: &Chassis,
+    ) -> Self {
         let measures = Measures::default();
         chassis.metrics.register(|registry| measures.register(registry));
         let budget = Budget::new(retrying.budget, retrying.budget_min, Instant::now());
@@ -126,6 +134,7 @@ impl Dispatch {
             budget: Arc::new(Mutex::new(budget)),
             measures,
             resumed: Resumed::start(chassis),
+            door,
             chance: fastrand::f64,
         }
     }

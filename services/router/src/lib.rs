@@ -82,7 +82,7 @@ pub fn start(
         health.watch_channel(name, required, Duration::ZERO, channel, tasks);
     }
     let door = Door::new("router", config.door, chassis);
-    let router = Arc::new(service::Router::start(config, live, reloader, channels, chassis));
+    let router = Arc::new(service::Router::start(config, (live, reloader), door.clone(), channels, chassis));
     let stored = StoredCompletionsServer::from_arc(Arc::clone(&router));
     // Not through the door: how things are decided is asked for when there is too much to do.
     let routing = RoutingServer::from_arc(Arc::clone(&router)).max_decoding_message_size(MESSAGE_MAX_BYTES);

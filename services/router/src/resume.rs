@@ -81,20 +81,21 @@ impl Resume {
         request.stream && route.policy.after_commit != AfterCommit::Error && dispatch.most > 1
     }
 
-    /// For a stream that `candidate` has begun to give, after `made` attempts. `None`: no more may be made.
+    /// For a stream that `candidate` has begun to give, after `made` attempts. `None`: nobody could go on with it.
     pub(crate) fn new(
         dispatch: &Dispatch,
         caller: &Caller,
         request: GenerateRequest,
         (candidate, left, made): (&Candidate, Route, usize),
     ) -> Option<Box<Self>> {
-        let spare = dispatch.most.checked_sub(made).filter(|spare| *spare > 0)?;
+        let spare = dispatch.most.saturating_sub(made);
+        let steps = Steps::new(left.policy.after_commit, candidate, left.candidates, spare)?;
         Some(Box::new(Self {
             dispatch: dispatch.clone(),
             caller: caller.clone(),
             request,
             tokens: left.tokens,
-            steps: Steps::new(left.policy.after_commit, candidate, left.candidates, spare),
+            steps,
             said: Said::default(),
             splice: None,
             cost: Cost::default(),
@@ -162,7 +163,8 @@ impl Resume {
                 How::Replay => AttemptKind::Replay,
             };
             let (caller, candidate) = (&self.caller, &step.candidate);
-            let asking = Asking { caller, candidate, tokens: self.tokens, may_queue: true };
+            let may_queue = self.steps.is_last();
+            let asking = Asking { caller, candidate, tokens: self.tokens, may_queue };
             match self.dispatch.one(&asking, request, kind).await {
                 Ok(stream) => {
                     let (deployment, how) = (candidate.id(), step.how.name());

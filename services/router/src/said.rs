@@ -7,7 +7,7 @@ use penstock_proto::inference::v1::{Choice, Delta, FunctionCall, GenerateChunk, 
 
 use crate::accounting::BYTES_PER_TOKEN;
 
-/// Most that is remembered of an answer, in bytes: a very long answer. Beyond it nothing is.
+/// Most that is remembered of an answer, in bytes: a very long answer. What is longer is told by nobody else.
 const SAID_MAX_BYTES: usize = 1 << 20;
 
 /// What a piece is a piece of.
@@ -82,12 +82,9 @@ impl Said {
         for choice in &mut chunk.choices {
             self.bytes += self.choices.entry(choice.index).or_default().hear(choice);
         }
-        if self.is_too_much() {
-            self.choices.clear();
-        }
     }
 
-    /// It was too long to be remembered.
+    /// It was too long to be remembered whole.
     pub(crate) fn is_too_much(&self) -> bool {
         self.bytes > SAID_MAX_BYTES
     }
@@ -108,7 +105,7 @@ impl Said {
 
     /// Text and reasoning, if there is one choice, its text has begun, and there is nothing else.
     pub(crate) fn plain(&self) -> Option<(&str, Option<&str>)> {
-        let speech = self.choices.get(&0).filter(|_| self.choices.len() == 1)?;
+        let speech = self.choices.get(&0).filter(|_| self.choices.len() == 1 && !self.is_too_much())?;
         match speech.segments.as_slice() {
             [Segment { field: Field::Content, text }] => Some((text, None)),
             [

@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use penstock_chassis::{CallContext, Channel, Chassis, Live, MESSAGE_MAX_BYTES, Reloader};
+use penstock_chassis::{CallContext, Channel, Chassis, Door, Live, MESSAGE_MAX_BYTES, Reloader};
 use penstock_proto::{
     Error, Reason, Violation,
     auth::v1::Principal,
@@ -73,8 +73,8 @@ pub(crate) struct Router {
 impl Router {
     pub(crate) fn start(
         config: Config,
-        live: Live<Routing>,
-        reloader: Reloader,
+        (live, reloader): (Live<Routing>, Reloader),
+        door: Door,
         channels: &Channels,
         chassis: &Chassis,
     ) -> Self {
@@ -94,6 +94,7 @@ impl Router {
                 &channels.inference_adapter,
                 config.attempts,
                 config.retrying.clone(),
+                door,
                 chassis,
             ),
             decisions: Decisions::new(config.decisions_max, config.decisions_ttl),

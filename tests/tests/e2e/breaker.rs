@@ -10,8 +10,9 @@ use penstock_tests::{
     Engine, Mesh, Script, Service, Step, Topology, both,
     bounded::{until, within},
     client::{chat, streamed},
+    engine::Refused,
     grpc::{self, channel, keyed, reason},
-    mesh::ADMIN_KEY,
+    mesh::{ADMIN_KEY, deployment, model},
 };
 use tokio::task::JoinSet;
 use tonic::Request;
@@ -131,6 +132,28 @@ both! {
         for _ in 0..5 {
             assert_eq!(mesh.client().chat(&chat("test-model")).await.status, 200);
         }
+    }
+}
+
+both! {
+    /// Nobody waits for the breaker's time when a check shows that the engine is back.
+    async fn an_engine_that_was_gone_and_is_back_is_asked_at_once(topology: Topology) {
+        let refused = Refused::new();
+        let deployment = deployment("main", &refused.v1());
+        let often = "[inference_adapter]\ndiscovery_interval = \"200ms\"\n";
+        let config = format!("{often}{FOR_LONG}{deployment}{}", model("test-model", &["main"], ""));
+        let mesh = Mesh::start(topology, &config).await;
+        opens(&mesh).await;
+        let _engine = refused.comes_up();
+        until("an answer", async || {
+            (mesh.client().chat(&chat("test-model")).await.status == 200).then_some(())
+        }).await;
+        until("the breaker to close", async || {
+            let answer = mesh.client().chat(&chat("test-model")).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            (metric(&mesh, "penstock_breaker_state").await == 0).then_some(())
+        }).await;
+        becomes(&mesh, State::Up).await;
     }
 }
 

@@ -293,7 +293,7 @@ both! {
         let post = async |body: Value| client.post("/admin/v1/explain", body.to_string()).await;
         post(json!({"request": chat("nobody")})).await.problem(404, "model_not_found");
         let wrong = post(json!({"request": with(chat("test-model"), json!({"temperature": 9}))})).await;
-        assert_eq!(wrong.problem(422, "invalid_value")["errors"][0]["field"], "request.temperature");
+        assert_eq!(wrong.problem(422, "invalid_value")["errors"][0]["field"], "temperature");
         post(json!({"request": chat("test-model"), "more": 1})).await.problem(422, "invalid_value");
         post(json!({"endpoint": "/v1/embeddings", "request": {"model": "test-model", "input": "x"}})).await.json();
         client.post("/admin/v1/explain", "{").await.problem(400, "invalid_json");
@@ -303,7 +303,7 @@ both! {
 }
 
 /// Runs a command at the facade with the key of the tests.
-async fn run(mesh: &Mesh, arguments: &[&str]) -> (i32, String, String) {
+async fn command(mesh: &Mesh, arguments: &[&str]) -> (i32, String, String) {
     let address = format!("http://{}", mesh.address(Service::Facade));
     let arguments = [arguments, &["--addr", &address]].concat();
     let (code, output, errors) = mesh::run(&arguments, &[("PENSTOCK_ADMIN_KEY", mesh.key())]).await;
@@ -316,7 +316,7 @@ both! {
         let (first, second) = (Engine::start().await, Engine::start().await);
         let no_tools = "capabilities = { tools = false }\n";
         let mesh = Mesh::start(topology, &two(&first.v1(), &second.v1(), no_tools)).await;
-        let (code, text, errors) = run(&mesh, &["explain", "--model", "test-alias", "--prompt", "hello"]).await;
+        let (code, text, errors) = command(&mesh, &["explain", "--model", "test-alias", "--prompt", "hello"]).await;
         assert_eq!((code, errors.as_str()), (0, ""), "{text}");
         assert!(text.starts_with("test-alias → test-model "), "{text}");
         let place = |text: &str, of: &str| {
@@ -325,13 +325,13 @@ both! {
         };
         assert_eq!((place(&text, "first").as_deref(), place(&text, "second").as_deref()), (Some("1"), Some("2")), "{text}");
         assert!(!text.contains('\u{1b}'), "not a terminal: {text}");
-        let (code, text, _) = run(&mesh, &["explain", "--model", "test-model", "--json"]).await;
+        let (code, text, _) = command(&mesh, &["explain", "--model", "test-model", "--json"]).await;
         let json: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((code, &json["decision"]["candidates"][0]["deployment"]), (0, &json!("first")));
 
         let file = mesh.folder().join("request.json");
         std::fs::write(&file, with_tools(chat("test-model")).to_string()).unwrap();
-        let (code, text, errors) = run(&mesh, &["explain", file.to_str().unwrap()]).await;
+        let (code, text, errors) = command(&mesh, &["explain", file.to_str().unwrap()]).await;
         assert_eq!((code, errors.as_str()), (1, ""), "{text}");
         assert!(text.contains("it would be refused: UNSUPPORTED") && text.contains("LACKS: it is known to lack tools"), "{text}");
         assert_eq!((place(&text, "first").as_deref(), place(&text, "second").as_deref()), (Some("-"), Some("-")), "{text}");
@@ -340,7 +340,7 @@ both! {
 
         let answer = mesh.client().chat(&chat("test-model")).await;
         decision(&mesh.client(), &answer).await;
-        let (code, text, errors) = run(&mesh, &["explain", "--decision", &id(&answer)]).await;
+        let (code, text, errors) = command(&mesh, &["explain", "--decision", &id(&answer)]).await;
         assert_eq!((code, errors.as_str()), (0, ""), "{text}");
         assert!(text.contains("it was answered") && text.contains("the first"), "{text}");
 
@@ -351,7 +351,7 @@ both! {
             (2, &["explain", "/nowhere.json"], "cannot read"),
             (2, &["explain", "--nonsense"], "--nonsense"),
         ] {
-            let (exit, output, errors) = run(&mesh, arguments).await;
+            let (exit, output, errors) = command(&mesh, arguments).await;
             assert_eq!((exit, output.as_str()), (code, ""), "{arguments:?}: {errors}");
             assert!(errors.contains(says), "{arguments:?}: {errors}");
         }
@@ -377,13 +377,13 @@ both! {
     async fn the_command_line_reads_the_configuration_again(topology: Topology) {
         let engine = Engine::start().await;
         let mesh = Mesh::over(topology, &engine, "").await;
-        let (code, text, errors) = run(&mesh, &["reload"]).await;
+        let (code, text, errors) = command(&mesh, &["reload"]).await;
         assert_eq!((code, text.as_str()), (0, "nothing has changed\n"), "{errors}");
         let file = mesh.folder().join("penstock.toml");
         let good = std::fs::read_to_string(&file).unwrap() + &model("more", &["main"], "");
         std::fs::write(&file, &good).unwrap();
         // Whether this or the look at the file was first.
-        let (code, text, errors) = run(&mesh, &["reload", "--json"]).await;
+        let (code, text, errors) = command(&mesh, &["reload", "--json"]).await;
         assert_eq!((code, errors.as_str()), (0, ""), "{text}");
         assert!(serde_json::from_str::<Value>(&text).unwrap()["changed"].is_boolean(), "{text}");
         until("the new model to be known", async || {
@@ -391,7 +391,7 @@ both! {
         }).await;
 
         std::fs::write(&file, good + &model("wrong", &["nobody"], "surprise = 1")).unwrap();
-        let (code, text, errors) = run(&mesh, &["reload"]).await;
+        let (code, text, errors) = command(&mesh, &["reload"]).await;
         assert_eq!((code, text.as_str()), (2, ""), "{errors}");
         assert!(errors.contains("nobody") && errors.contains("surprise") && errors.contains("line "), "{errors}");
         let refused = mesh.client().post("/admin/v1/reload", "").await.problem(422, "invalid_value");

@@ -22,7 +22,8 @@ fn deployment(id: &str, kind: &str, engine: &Engine) -> String {
     )
 }
 
-/// A model whose first deployment is OpenAI's and whose second one is of this kind.
+/// A model whose first deployment is OpenAI's and whose second one is of this kind. One for each break: whoever has
+/// just broken an answer is not asked first the next time.
 fn two(name: &str, policy: &str, first: &Engine, kind: &str, second: &Engine) -> String {
     format!(
         "{}{}[[models]]\nname = \"{name}\"\nafter_commit = \"{policy}\"\n\
@@ -183,12 +184,14 @@ both! {
 both! {
     async fn another_answer_is_not_passed_off_as_the_rest_of_this_one(topology: Topology) {
         let (first, second) = (Engine::start().await, Engine::start().await);
-        let mesh = start(topology, &two("m", "replay", &first, "openai", &second)).await;
-        for other in [vec!["Goodbye"], vec!["Hell", "O, world!"], vec!["Hello"]] {
+        let others = [("a", vec!["Goodbye"]), ("b", vec!["Hell", "O, world!"]), ("c", vec!["Hello"])];
+        let models = others.each_ref().map(|(model, _)| two(model, "replay", &first, "openai", &second));
+        let mesh = start(topology, &models.concat()).await;
+        for (model, other) in others {
             let name = format!("{other:?}");
             first.next(Script::broken(["Hello", ", "], Step::Cut));
             second.next(Script::texts(other));
-            Seen::of(&mesh, &chat("m")).await.broken("Hello, ", "engine_cut", &name);
+            Seen::of(&mesh, &chat(model)).await.broken("Hello, ", "engine_cut", &name);
         }
         assert_eq!((first.calls().len(), second.calls().len()), (3, 3), "nobody is asked until it fits");
         let metrics = mesh.metrics(Service::Router).await;
@@ -218,10 +221,11 @@ both! {
 both! {
     async fn an_error_it_is_where_the_configuration_says_so(topology: Topology) {
         let (first, second) = (Engine::start().await, Engine::start().await);
-        let mesh = start(topology, &two("m", "error", &first, "vllm", &second)).await;
-        for ((_, step), code) in endings().into_iter().zip(["engine_cut", "engine_timeout", "engine_failed"]) {
+        let models = endings().map(|(ending, _)| two(ending, "error", &first, "vllm", &second));
+        let mesh = start(topology, &models.concat()).await;
+        for ((model, step), code) in endings().into_iter().zip(["engine_cut", "engine_timeout", "engine_failed"]) {
             first.next(Script::broken(["Hello"], step));
-            Seen::of(&mesh, &chat("m")).await.broken("Hello", code, code);
+            Seen::of(&mesh, &chat(model)).await.broken("Hello", code, code);
         }
         assert_eq!((first.calls().len(), second.calls().len()), (3, 0));
     }
@@ -241,14 +245,16 @@ both! {
     /// Neither is worth anything if its halves do not fit: from two engines they come byte for byte or not at all.
     async fn calls_and_answers_of_a_form_are_never_glued(topology: Topology) {
         let (first, second) = (Engine::start().await, Engine::start().await);
-        let models = two("best", "best", &first, "vllm", &second) + &two("continue", "continue", &first, "vllm", &second);
-        let mesh = start(topology, &models).await;
+        let models = ["best", "continue"].map(|policy| {
+            ["call", "other", "schema"].map(|case| two(&format!("{policy}-{case}"), policy, &first, "vllm", &second)).concat()
+        });
+        let mesh = start(topology, &models.concat()).await;
         let role = || Step::Delta(json!({"role": "assistant", "content": ""}));
         let cut = Script::steps([role(), call("call_1", ""), call("", "{\"a\": 1, "), Step::Cut]);
         let whole = |arguments| Script::steps([role(), call("call_2", ""), call("", arguments), Step::Finish("tool_calls"), Step::Usage, Step::Done]);
         first.next(cut.clone());
         second.next(whole("{\"a\": 1, \"b\": 2}"));
-        let seen = Seen::of(&mesh, &chat("best")).await;
+        let seen = Seen::of(&mesh, &chat("best-call")).await;
         seen.whole("", "a call");
         let calls: Vec<_> = seen.events.iter().filter_map(|event| event["choices"][0]["delta"]["tool_calls"].get(0)).collect();
         let ids: Vec<_> = calls.iter().filter_map(|call| call["id"].as_str()).collect();
@@ -258,16 +264,16 @@ both! {
         // Other arguments are another call.
         first.next(cut.clone());
         second.next(whole("{\"b\": 2}"));
-        Seen::of(&mesh, &chat("best")).await.broken("", "engine_cut", "another call");
+        Seen::of(&mesh, &chat("best-other")).await.broken("", "engine_cut", "another call");
 
         let schema = json!({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}});
         first.next(Script::broken(["{\"a\""], Step::Cut));
         second.next(Script::texts(["{\"a\": 1}"]));
-        Seen::of(&mesh, &with(chat("best"), schema.clone())).await.whole("{\"a\": 1}", "a schema");
+        Seen::of(&mesh, &with(chat("best-schema"), schema.clone())).await.whole("{\"a\": 1}", "a schema");
         assert!(second.calls().iter().all(|call| prefill(call).is_none()));
         // Where nothing but going on is allowed nobody is asked.
         let asked = second.calls().len();
-        for (script, body) in [(cut, chat("continue")), (Script::broken(["{"], Step::Cut), with(chat("continue"), schema))] {
+        for (script, body) in [(cut, chat("continue-call")), (Script::broken(["{"], Step::Cut), with(chat("continue-schema"), schema))] {
             first.next(script);
             assert!(!Seen::of(&mesh, &body).await.done);
         }
@@ -299,20 +305,22 @@ both! {
 both! {
     async fn an_answer_may_break_again_but_not_for_ever(topology: Topology) {
         let engines = [Engine::start().await, Engine::start().await, Engine::start().await, Engine::start().await];
-        let ids = ["a", "b", "c", "d"];
         let mut models = "[router]\nattempts = 3\n".to_owned();
-        for (id, engine) in ids.iter().zip(&engines) {
-            models += &deployment(id, "vllm", engine);
+        for model in ["twice", "ever"] {
+            let mut targets = Vec::new();
+            for (engine, n) in engines.iter().zip(1..) {
+                models += &deployment(&format!("{model}-{n}"), "vllm", engine);
+                targets.push(format!("{{ id = \"{model}-{n}\", priority = {n} }}"));
+            }
+            models += &format!("[[models]]\nname = \"{model}\"\ndeployments = [{}]\n", targets.join(", "));
         }
-        let targets: Vec<_> = ids.iter().zip(1..).map(|(id, n)| format!("{{ id = \"{id}\", priority = {n} }}")).collect();
-        models += &format!("[[models]]\nname = \"m\"\ndeployments = [{}]\n", targets.join(", "));
         let mesh = start(topology, &models).await;
         let calls = || engines.each_ref().map(|engine| engine.calls().len());
         for (engine, texts) in engines.iter().zip([["Hel", "lo"], [", ", "wor"]]) {
             engine.next(Script::broken(texts, Step::Cut));
         }
         engines[2].next(Script::texts(["ld", "!"]));
-        let seen = Seen::of(&mesh, &with_usage("m")).await;
+        let seen = Seen::of(&mesh, &with_usage("twice")).await;
         seen.whole("Hello, world!", "twice broken");
         assert_eq!(calls(), [1, 1, 1, 0]);
         assert_eq!(prefill(&engines[2].call(0).await).as_deref(), Some("Hello, wor"));
@@ -324,7 +332,7 @@ both! {
         for engine in &engines {
             engine.always(Script::broken(["x"], Step::Cut));
         }
-        Seen::of(&mesh, &chat("m")).await.broken("xxx", "engine_cut", "for ever");
+        Seen::of(&mesh, &chat("ever")).await.broken("xxx", "engine_cut", "for ever");
         assert_eq!(calls(), [2, 2, 2, 0], "more than three attempts");
     }
 }
@@ -334,14 +342,14 @@ both! {
     async fn a_caller_that_leaves_stops_whoever_goes_on(topology: Topology) {
         let (first, second) = (Engine::start().await, Engine::start().await);
         let slow = "[inference_adapter]\nstall_timeout = \"20s\"\n";
-        let models = two("vllm", "best", &first, "vllm", &second) + &two("openai", "best", &first, "openai", &second);
-        let mesh = Mesh::start(topology, &format!("{slow}{models}")).await;
         let stalls = [
-            ("vllm", Script::default().after(Step::Stall)),
-            ("openai", Script::broken(["Hel"], Step::Stall)),
-            ("vllm", Script::broken(["wor"], Step::Stall)),
+            ("before-head", "vllm", Script::default().after(Step::Stall)),
+            ("skipping", "openai", Script::broken(["Hel"], Step::Stall)),
+            ("after-head", "vllm", Script::steps([Step::Delta(json!({"role": "assistant"})), Step::Stall])),
         ];
-        for (index, (model, script)) in stalls.into_iter().enumerate() {
+        let models = stalls.each_ref().map(|(model, kind, _)| two(model, "best", &first, kind, &second));
+        let mesh = Mesh::start(topology, &format!("{slow}{}", models.concat())).await;
+        for (index, (model, _, script)) in stalls.into_iter().enumerate() {
             first.next(Script::broken(["Hello"], Step::Cut));
             second.next(script);
             let mut events = mesh.client().stream(&chat(model)).await;
@@ -418,5 +426,23 @@ both! {
         // That came later, so the other one would be there by now.
         let only = mesh.client().with_header("cache-control", "only-if-cached");
         only.chat(&body("goes-on")).await.problem(504, "not_cached");
+    }
+}
+
+both! {
+    /// C11: what is kept for the caller is what the caller got.
+    async fn what_is_stored_is_the_whole_answer(topology: Topology) {
+        let (first, second) = (Engine::start().await, Engine::start().await);
+        let mesh = start(topology, &two("m", "best", &first, "vllm", &second)).await;
+        first.next(Script::broken(["Hello", ", "], Step::Cut));
+        second.next(Script::texts(["world", "!"]));
+        let seen = Seen::of(&mesh, &with(with_usage("m"), json!({"store": true}))).await;
+        seen.whole("Hello, world!", "stored");
+        let id = seen.events[0]["id"].as_str().unwrap();
+        let stored = mesh.client().get(&format!("/v1/chat/completions/{id}")).await;
+        assert_eq!(stored.text(), "Hello, world!");
+        assert_eq!(&stored.json()["usage"], seen.usage());
+        let messages = stored.json()["messages"].clone();
+        assert!(messages.is_null() || !messages.to_string().contains("assistant"), "the prefill is nobody's: {messages}");
     }
 }

@@ -76,9 +76,7 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Entering
             return Poll::Ready(Ok(Status::from(error).into_http()));
         }
         let Some(inner) = this.inner.as_pin_mut() else { return Poll::Pending };
-        let response = match ready!(inner.poll(cx)) {
-            Ok(response) => response,
-        };
+        let Ok(response) = ready!(inner.poll(cx));
         Poll::Ready(Ok(match this.pass.take() {
             Some(pass) => response.map(|body| Body::new(pass.hold(body))),
             None => response,

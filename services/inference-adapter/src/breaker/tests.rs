@@ -162,7 +162,15 @@ fn an_engine_that_is_back_is_asked_at_once() {
     assert_eq!(story.breaker.phase(), Phase::Closed);
     story.calls(&[false; 4]);
     story.breaker.hint();
-    story.calls(&[true, true]);
+    let (hangs, other) = (story.admit(), story.admit());
+    story.breaker.hint();
+    let probe = story.admit();
+    assert_eq!(story.settle(hangs, Some(false)), None, "it was asked before the engine was back");
+    story.settle(other, None);
+    let _probe = story.admit();
+    assert!(story.breaker.admit(story.now).is_err(), "two at once, whatever became of the older ones");
+    story.settle(probe, Some(true));
+    story.calls(&[true]);
     assert_eq!(story.breaker.phase(), Phase::Closed);
 }
 
@@ -283,8 +291,9 @@ proptest! {
                 Event::Pass(millis) => now += Duration::from_millis(millis),
                 Event::Hint => {
                     breaker.hint();
-                    if model.phase == Phase::Open {
+                    if model.phase != Phase::Closed {
                         (model.phase, model.well) = (Phase::HalfOpen, 0);
+                        model.opening += 1;
                     }
                 }
                 Event::Ask => {

@@ -16,7 +16,7 @@ use penstock_chassis::{
 };
 use penstock_proto::{
     Reason,
-    adapter::v1::{ListRequest, WatchRequest, deployments_client::DeploymentsClient},
+    adapter::v1::{Breaker, ListRequest, WatchRequest, deployments_client::DeploymentsClient},
     inference::v1::{
         ChatInput, EmbedRequest, GenerateChunk, GenerateRequest, ListModelsRequest, Message, Prompt,
         TextList, generate_request::Input, inference_client::InferenceClient, message::Content, prompt::Kind,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
+use penstock_chassis::DoorConfig;
 use penstock_proto::inference::v1::{
     Choice, Delta, EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest, GenerateResponse,
     ListModelsRequest, ListModelsResponse, ModerateRequest, ModerateResponse,
@@ -182,7 +183,8 @@ impl Bench {
         let channel = Channel::local(Routes::new(InferenceServer::new(adapter.clone())), &chassis);
         let retrying =
             Retrying { retries: 2, retry_after_max: Duration::from_secs(2), budget: 0.2, budget_min: 10 };
-        let mut dispatch = Dispatch::new(&channel, 4, retrying, &chassis);
+        let door = Door::new("router", DoorConfig::default(), &chassis);
+        let mut dispatch = Dispatch::new(&channel, 4, retrying, door, &chassis);
         dispatch.chance = || 1.0;
         let candidates = ids.iter().map(|id| candidate(model(id), id)).collect();
         let caller = Caller {

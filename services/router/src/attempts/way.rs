@@ -3,6 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use penstock_chassis::{Class, Pass};
 use penstock_proto::{Error, Reason, router::v1::AttemptKind};
 use tokio::time::sleep;
 use tonic::Status;
@@ -94,6 +95,8 @@ impl<'a, R: Ask> Way<'a, R> {
         let mut waits = true;
         let mut calls = FuturesUnordered::from_iter([call]);
         let mut attempts = vec![(next, attempt)];
+        // Held until one of them has answered.
+        let mut passes = Vec::new();
         loop {
             tokio::select! {
                 biased;
@@ -118,7 +121,8 @@ impl<'a, R: Ask> Way<'a, R> {
                 }
                 () = &mut pause, if waits => {
                     waits = false;
-                    if let Some((next, paid)) = self.hedge() {
+                    if let Some((next, paid, pass)) = self.hedge() {
+                        passes.push(pass);
                         let (attempt, call) = self.begin(&next, Some(paid));
                         calls.push(call);
                         attempts.push((next, attempt));
@@ -158,14 +162,15 @@ impl<'a, R: Ask> Way<'a, R> {
         }
     }
 
-    /// Whom to ask beside one that is slow, once for a request, and if the budget allows it.
-    fn hedge(&mut self) -> Option<(Next, Withdrawal)> {
+    /// Whom to ask beside one that is slow, once for a request, and if the door and the budget allow it.
+    fn hedge(&mut self) -> Option<(Next, Withdrawal, Pass)> {
         if !self.plan.can_hedge(self.caller.context.remaining()) {
             return None;
         }
+        let pass = self.dispatch.door.enter(Class::Extra).ok()?;
         let paid = self.dispatch.withdraw()?;
         self.hedged = true;
-        Some((self.plan.hedge()?, paid))
+        Some((self.plan.hedge()?, paid, pass))
     }
 
     fn heard(

@@ -39,6 +39,8 @@ pub(super) fn habits(engine: &str) -> (bool, bool) {
     match engine {
         "vllm" | "ollama" | "simulated" => (false, false),
         "anthropic" => (false, true),
+        // Whoever is behind it.
+        "penstock" => (true, true),
         _ => (true, false),
     }
 }

@@ -51,20 +51,31 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// After `current`, `left` may be asked if they are of the same model; so many at most.
-    pub(super) fn new(policy: AfterCommit, current: &Candidate, left: Vec<Candidate>, spare: usize) -> Self {
+    /// After `current`, `left` may be asked if they are of the same model; so many at most. `None`: none of them could
+    /// do anything.
+    pub(super) fn new(
+        policy: AfterCommit,
+        current: &Candidate,
+        mut left: Vec<Candidate>,
+        spare: usize,
+    ) -> Option<Self> {
         // The answer's model is named already: no other one has a word in it.
-        let left = left.into_iter().filter(|candidate| candidate.model == current.model);
-        Self {
+        left.retain(|candidate| candidate.model == current.model);
+        let useful = match policy {
+            AfterCommit::Error => false,
+            AfterCommit::Continue => left.iter().chain([current]).any(continues),
+            AfterCommit::Best | AfterCommit::Replay => true,
+        };
+        (useful && spare > 0).then(|| Self {
             policy,
-            left: left.collect(),
+            left: left.into(),
             current: Some(current.clone()),
             again: None,
             was_again: false,
             refused: None,
             can_continue: false,
             spare,
-        }
+        })
     }
 
     /// The answer broke.
@@ -85,9 +96,13 @@ impl Steps {
         self.refused = Some(candidate);
     }
 
+    /// Nobody else is left to ask: the one that is asked may well be waited for.
+    pub(super) fn is_last(&self) -> bool {
+        self.left.is_empty()
+    }
+
     fn how(&self, candidate: &Candidate) -> Option<How> {
-        let known = candidate.deployment.capabilities.as_ref();
-        let continues = self.can_continue && known.and_then(|known| known.prefill) == Some(true);
+        let continues = self.can_continue && continues(candidate);
         match self.policy {
             AfterCommit::Error => None,
             AfterCommit::Replay => Some(How::Replay),
@@ -110,6 +125,11 @@ impl Steps {
         self.was_again = true;
         Some(Step { how: self.how(&candidate)?, candidate })
     }
+}
+
+/// Whether it is known to go on from what was said.
+fn continues(candidate: &Candidate) -> bool {
+    candidate.deployment.capabilities.as_ref().and_then(|known| known.prefill) == Some(true)
 }
 
 impl Iterator for Steps {
@@ -138,7 +158,8 @@ mod tests {
     }
 
     fn steps(policy: AfterCommit, current: &str, left: &[&str], spare: usize) -> Steps {
-        Steps::new(policy, &candidate(current), left.iter().map(|id| candidate(id)).collect(), spare)
+        let left = left.iter().map(|id| candidate(id)).collect();
+        Steps::new(policy, &candidate(current), left, spare).unwrap()
     }
 
     fn say(step: &Step) -> String {
@@ -161,14 +182,17 @@ mod tests {
         assert_eq!(tried(AfterCommit::Continue, true), ["continue c+", "continue a+"]);
         assert_eq!(tried(AfterCommit::Continue, false), Vec::<String>::new());
         assert_eq!(tried(AfterCommit::Replay, true), ["replay b", "replay c+", "replay a+"]);
-        assert_eq!(tried(AfterCommit::Error, true), Vec::<String>::new());
+        let none = |policy, left| Steps::new(policy, &candidate("a"), vec![candidate(left)], 9).is_none();
+        assert!(none(AfterCommit::Error, "b+"));
+        assert!(none(AfterCommit::Continue, "b") && none(AfterCommit::Continue, "other/b+"));
+        assert!(!none(AfterCommit::Continue, "b+") && !none(AfterCommit::Replay, "other/b"));
     }
 
     #[test]
     fn who_was_silent_is_not_asked_again_and_there_is_an_end() {
         let tried = |spare| all(steps(AfterCommit::Best, "a", &["b"], spare), Reason::EngineTimeout, true);
         assert_eq!(tried(9), ["replay b"]);
-        assert_eq!(tried(0), Vec::<String>::new());
+        assert!(Steps::new(AfterCommit::Best, &candidate("a"), vec![], 0).is_none());
         let cut = all(steps(AfterCommit::Best, "a", &["b", "c"], 2), Reason::EngineCut, true);
         assert_eq!(cut, ["replay b", "replay c"]);
     }

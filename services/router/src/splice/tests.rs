@@ -309,10 +309,22 @@ fn what_only_looked_like_a_repetition_comes_before_what_follows() {
     assert_eq!(rest[1].choices[0].delta.as_ref().unwrap().tool_calls.len(), 1);
 }
 
+/// What is too long is not gone on with; but whoever is being skipped by then is skipped to the end.
 #[test]
-fn too_much_is_forgotten() {
-    let mut said = heard(&[piece(&"x".repeat(1 << 20))]);
+fn too_much_is_not_remembered() {
+    let other = |mut chunk: GenerateChunk| {
+        chunk.choices[0].index = 1;
+        chunk
+    };
+    let mut said = heard(&[piece(&"x".repeat((1 << 20) - 2))]);
     assert!(!said.is_too_much() && said.plain().is_some());
+    said.hear(&mut other(piece("yz")));
+    assert!(!said.is_too_much());
+    let again = [piece(&"x".repeat(1 << 20)), other(piece("yza"))];
+    let rest = passed(&mut Splice::Replay(Replay::default()), &mut said, &again).unwrap();
+    assert_eq!(content(&rest), "xxa");
+    assert!(said.is_too_much() && said.plain().is_none());
+    let bytes = said.choice(0).unwrap().segments[0].text.len();
     said.hear(&mut piece("x"));
-    assert!(said.is_too_much() && said.plain().is_none() && said.choice(0).is_none());
+    assert_eq!(said.choice(0).unwrap().segments[0].text.len(), bytes, "it grows without end");
 }

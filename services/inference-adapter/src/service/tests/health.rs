@@ -48,3 +48,39 @@ async fn a_deployment_says_when_it_last_worked_by_what_its_callers_had() {
     let after = last().await;
     assert!((after.seconds, after.nanos) > (before.seconds, before.nanos), "{before:?} {after:?}");
 }
+
+/// What a request had to wait for is remembered, and told with what the operator says.
+#[tokio::test]
+async fn loading_is_timed_and_terms_are_told() {
+    let chassis = Chassis::default();
+    let scripted = scripted::start(&chassis.tasks, |seen| {
+        if scripted::is_free(seen) {
+            let list = if seen.contains("/api/ps") { "" } else { r#"{"name":"em","model":"em"}"# };
+            return vec![whole("200 OK", "application/json", &format!(r#"{{"models":[{list}]}}"#))];
+        }
+        let line = r#"{"message":{"role":"assistant","content":"Hi"},"done":true,"done_reason":"stop"}"#;
+        vec![Step::Write(head("application/x-ndjson") + &piece(&format!("{line}\n")) + "0\r\n\r\n")]
+    })
+    .await;
+    let text = format!(
+        "[[deployments]]\nid = 'd'\nengine = 'ollama'\nmodel = 'em'\nendpoint = 'http://{}'\ntags = ['eu']\n\
+         price = {{ input = 0.5, output = 1.5 }}\nmax_concurrent = 3",
+        scripted.address
+    );
+    let mut adapter = adapter(chassis, Some(&text), &[]).await;
+    let mut watch = adapter.deployments.watch(WatchRequest {}).await.unwrap().into_inner();
+    let mut told = async |loaded| {
+        loop {
+            let one = watch.message().await.unwrap().unwrap().deployments.remove(0);
+            if one.loaded == Some(loaded) {
+                return one;
+            }
+        }
+    };
+    let before = told(false).await;
+    assert_eq!((before.load_time, before.tags.as_slice()), (None, &["eu".to_owned()][..]));
+    assert_eq!(before.price.map(|price| (price.input, price.output)), Some((0.5, 1.5)));
+    assert_eq!((before.max_concurrent, before.breaker()), (3, Breaker::Closed));
+    adapter.ask(request(true)).await.1.unwrap();
+    assert!(told(true).await.load_time.is_some());
+}
