@@ -123,8 +123,8 @@ pub(crate) fn weigh(
 struct Chooser<'a, R> {
     registry: &'a Registry,
     asked: &'a Asked<'a>,
-    /// Tokens of the prompt and of the answer that a context must hold at least.
-    least_tokens: (u64, u64),
+    /// Tokens that the prompt has at least.
+    least_tokens: u64,
     now: Instant,
     /// Gives numbers from 0 to 1.
     random: R,
@@ -132,7 +132,7 @@ struct Chooser<'a, R> {
 
 impl<'a, R: FnMut() -> f64> Chooser<'a, R> {
     fn new(registry: &'a Registry, asked: &'a Asked<'a>, now: Instant, random: R) -> Self {
-        let least_tokens = asked.request.map_or((0, 0), prompt::least_tokens);
+        let least_tokens = asked.request.map_or(0, prompt::least_tokens);
         Self { registry, asked, least_tokens, now, random }
     }
 
@@ -261,8 +261,7 @@ impl<'a, R: FnMut() -> f64> Chooser<'a, R> {
         veto(!deployment.lacks.both(self.asked.needs).is_empty(), Vetoes::LACKS);
         let context = deployment.capabilities.and_then(|known| known.context_tokens);
         let context = context.and_then(|tokens| u64::try_from(tokens).ok());
-        let (prompt, answer) = self.least_tokens;
-        veto(context.is_some_and(|context| prompt.saturating_add(answer) > context), Vetoes::CONTEXT);
+        veto(context.is_some_and(|context| self.least_tokens > context), Vetoes::CONTEXT);
         veto(steering.tags.iter().any(|tag| !deployment.tags.contains(tag)), Vetoes::TAG);
         if let Some(most) = steering.max_cost {
             // Who sets a ceiling relies on it: what nobody knows is not below it.

@@ -56,7 +56,7 @@ impl Vetoes {
     pub(crate) const CIRCUIT_OPEN: Vetoes = Vetoes(1);
     /// It is known to be unable to do something that the request needs.
     pub(crate) const LACKS: Vetoes = Vetoes(1 << 1);
-    /// Prompt and answer do not fit into its context.
+    /// The prompt does not fit into its context.
     pub(crate) const CONTEXT: Vetoes = Vetoes(1 << 2);
     /// It lacks a tag that the caller wants.
     pub(crate) const TAG: Vetoes = Vetoes(1 << 3);

@@ -126,10 +126,10 @@ impl Told<'_> {
                 format!("it is known to lack {}", lacks.collect::<Vec<_>>().join(", "))
             }
             Vetoes::CONTEXT => {
-                let tokens = self.decision.prompt_tokens.saturating_add(self.decision.completion_tokens);
+                let tokens = self.decision.prompt_tokens;
                 let holds = deployment.capabilities.and_then(|known| known.context_tokens);
                 let holds = holds.map(|holds| format!("; it holds {holds}")).unwrap_or_default();
-                format!("prompt and answer, about {tokens} tokens, do not fit into its context{holds}")
+                format!("a prompt of about {tokens} tokens does not fit into its context{holds}")
             }
             Vetoes::TAG if deployment.tags.is_empty() => {
                 "it has no tags, and x-penstock-tags asks for some".to_owned()

@@ -56,8 +56,9 @@ pub(crate) fn text_bytes(request: &GenerateRequest) -> usize {
     said + prompt
 }
 
-/// Tokens that the prompt has at least, and those that were asked for beside it: they share the context.
-pub(crate) fn least_tokens(request: &GenerateRequest) -> (u64, u64) {
+/// Tokens that the prompt has at least. What an answer may hold does not count: most engines just end it where the
+/// context does, and those that refuse say so themselves.
+pub(crate) fn least_tokens(request: &GenerateRequest) -> u64 {
     let counted = match prompt(request) {
         Some(Kind::Tokens(tokens)) => tokens.values.len(),
         Some(Kind::TokenLists(lists)) => {
@@ -67,8 +68,7 @@ pub(crate) fn least_tokens(request: &GenerateRequest) -> (u64, u64) {
     };
     let tools: usize = request.tools.iter().map(prost::Message::encoded_len).sum();
     let measured = (text_bytes(request) + tools) / BYTES_PER_TOKEN_MAX;
-    let most = request.max_completion_tokens.or(request.max_tokens);
-    ((counted + measured) as u64, most.and_then(|most| u64::try_from(most).ok()).unwrap_or_default())
+    (counted + measured) as u64
 }
 
 /// A hash of the first `most` bytes of what is said.
@@ -115,13 +115,13 @@ mod tests {
         let part = |text: Option<&str>| ContentPart { text: text.map(Into::into), ..ContentPart::default() };
         let parts = vec![part(Some(&"x".repeat(400))), part(None)];
         let said = chat(vec![Content::Text("x".repeat(400)), Content::Parts(ContentParts { parts })]);
-        assert_eq!((text_bytes(&said), least_tokens(&said)), (800, (100, 0)));
+        assert_eq!((text_bytes(&said), least_tokens(&said)), (800, 100));
         let asked = GenerateRequest { max_tokens: Some(5), max_completion_tokens: Some(7), ..said };
-        assert_eq!(least_tokens(&asked), (100, 7));
+        assert_eq!(least_tokens(&asked), 100);
         let counted = text(Kind::Tokens(TokenList { values: vec![1; 33] }));
-        assert_eq!(least_tokens(&counted), (33, 0));
+        assert_eq!(least_tokens(&counted), 33);
         let several = text(Kind::Texts(TextList { values: vec!["x".repeat(80), "x".repeat(160)] }));
-        assert_eq!(least_tokens(&several), (20, 0), "each has a context of its own");
+        assert_eq!(least_tokens(&several), 20, "each has a context of its own");
     }
 
     #[test]

@@ -67,7 +67,7 @@ async fn ask(mesh: &Mesh, model: &str) -> Answer {
 /// 503, to be tried again later, in our words.
 fn unavailable(answer: &Answer) {
     let code = answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned();
-    let ours = ["service_unavailable", "model_unavailable", "engine_unreachable"];
+    let ours = ["service_unavailable", "circuit_open", "engine_unreachable"];
     assert!(ours.contains(&code.as_str()), "{answer:?}");
     answer.problem(503, &code);
     assert!(answer.header("retry-after").is_some(), "{answer:?}");

@@ -109,7 +109,7 @@ fn why_not(route: &Result<Route, Error>) -> Option<&'static str> {
         Ok(route) if route.candidates.iter().any(|one| !one.deployment.is_down()) => None,
         Ok(_) => Some("no deployment of its model works"),
         Err(error) => Some(match error.reason {
-            Reason::ModelUnavailable => "no deployment of its model works",
+            Reason::CircuitOpen | Reason::ModelUnavailable => "no deployment of its model works",
             Reason::ContextLengthExceeded => "the prompt is too long for its model",
             _ if error.violations.iter().any(|violation| violation.field == MAX_COST) => {
                 "its model costs too much"

@@ -42,17 +42,15 @@ impl<R> Chooser<'_, R> {
         let after = opens.map_or(RETRY_AFTER, |at| at.saturating_duration_since(self.now));
         let message =
             "no deployment of the model is available: each failed too often and is left alone for now";
-        Some(Error::new(Reason::ModelUnavailable, message).with_retry_after(after))
+        Some(Error::new(Reason::CircuitOpen, message).with_retry_after(after))
     }
 
     fn too_long(&self, all: &[(&Deployment, Vetoes)]) -> Error {
         let contexts = all.iter().filter_map(|(deployment, _)| deployment.capabilities?.context_tokens);
         let context = contexts.max().unwrap_or_default();
-        let (prompt, answer) = self.least_tokens;
-        let asked = if answer > 0 { format!(" and {answer} of the answer") } else { String::new() };
-        let message = format!(
-            "at least {prompt} tokens of the prompt{asked} do not fit into a context of {context} tokens"
-        );
+        let prompt = self.least_tokens;
+        let message =
+            format!("a prompt of at least {prompt} tokens does not fit into a context of {context} tokens");
         Error::new(Reason::ContextLengthExceeded, message)
     }
 

@@ -73,7 +73,7 @@ pub(super) fn faults() -> Vec<Fault> {
 }
 
 fn refused() -> Fault {
-    let gone = Sees::Refused(503, &["engine_unreachable", "model_unavailable"]);
+    let gone = Sees::Refused(503, &["engine_unreachable", "circuit_open"]);
     let case = Case::lost(503, &[]).away(Sees::Whole(WHOLE, "stop"), 0..=0, 1..=1).alone(gone, 0..=0);
     Fault { plays: None, ..Fault::new("refused port", |_, _| whole(), case) }
 }
