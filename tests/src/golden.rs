@@ -211,7 +211,7 @@ pub fn settled(json: &Json) -> Json {
                 .map(|(name, value)| {
                     let value = match (name.as_str(), value) {
                         ("created", Json::Number(_)) => Json::text("…"),
-                        ("request_id" | "instance", Json::Text(_)) => Json::text("…"),
+                        ("request_id" | "decision_id" | "instance", Json::Text(_)) => Json::text("…"),
                         ("id" | "tool_call_id", Json::Text(text)) if made(text) => Json::text("…"),
                         _ => settled(value),
                     };

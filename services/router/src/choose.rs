@@ -14,16 +14,18 @@ use self::rank::Ranked;
 use crate::{
     decision::{Candidate, Considered, Decision, Route, Steering, Vetoes},
     hash,
+    load::Load,
     needs::Needs,
     principals::may_use,
     prompt,
-    registry::{Deployment, Found, Model, Registry},
+    registry::{Deployment, Found, Model, Place, Registry},
 };
 
 /// Deployments beyond those that may be asked: some will say that they have no place, which costs nothing.
 const SPARE: usize = 4;
-/// Most deployments that a real request's decision shows.
-const SHOWN_MAX: usize = 32;
+/// Most deployments that a real request's decision shows: who may be asked, and some of the others. To show one is
+/// to hold on to it, which costs more than to weigh it.
+const SHOWN_MAX: usize = 10;
 
 /// What is asked, as far as the choice depends on it.
 #[derive(Debug)]
@@ -116,7 +118,8 @@ pub(crate) fn weigh(
     model: &Model,
     asked: &Asked<'_>,
 ) -> (Result<Route, Error>, Decision) {
-    Chooser::new(registry, asked, Instant::now(), fastrand::f64).choose(model)
+    let mut dice = fastrand::Rng::new();
+    Chooser::new(registry, asked, Instant::now(), || dice.f64()).choose(model)
 }
 
 /// One choice: what it depends on.
@@ -249,7 +252,8 @@ impl<'a, R: FnMut() -> f64> Chooser<'a, R> {
     }
 
     /// Why a deployment cannot be asked for this.
-    fn vetoes(&self, deployment: &Deployment) -> Vetoes {
+    fn vetoes(&self, place: &Place) -> Vetoes {
+        let deployment = &*place.deployment;
         let mut vetoes = Vetoes::default();
         let mut veto = |is_there: bool, veto: Vetoes| {
             if is_there {
@@ -257,18 +261,16 @@ impl<'a, R: FnMut() -> f64> Chooser<'a, R> {
             }
         };
         let steering = self.asked.steering;
-        veto(deployment.closed_until(self.now).is_some(), Vetoes::CIRCUIT_OPEN);
-        veto(!deployment.lacks.both(self.asked.needs).is_empty(), Vetoes::LACKS);
-        let context = deployment.capabilities.and_then(|known| known.context_tokens);
-        let context = context.and_then(|tokens| u64::try_from(tokens).ok());
-        veto(context.is_some_and(|context| self.least_tokens > context), Vetoes::CONTEXT);
+        veto(place.opens_at.is_some_and(|at| at > self.now), Vetoes::CIRCUIT_OPEN);
+        veto(!place.lacks.both(self.asked.needs).is_empty(), Vetoes::LACKS);
+        veto(self.least_tokens > place.context_tokens, Vetoes::CONTEXT);
         veto(steering.tags.iter().any(|tag| !deployment.tags.contains(tag)), Vetoes::TAG);
         if let Some(most) = steering.max_cost {
             // Who sets a ceiling relies on it: what nobody knows is not below it.
             veto(self.cost(deployment).is_none_or(|cost| cost > most), Vetoes::COST);
         }
         if let Some(most) = steering.max_latency {
-            let seconds = self.first_token(deployment) + rank::load_seconds(deployment);
+            let seconds = self.first_token(&place.load) + place.load_seconds;
             veto(seconds > most.as_secs_f64(), Vetoes::LATENCY);
         }
         vetoes
@@ -295,8 +297,8 @@ impl<R> Chooser<'_, R> {
     }
 
     /// Seconds to the first token, as far as they are known.
-    fn first_token(&self, deployment: &Deployment) -> f64 {
-        deployment.load.expected_at(self.now).map_or(0.0, |time| time.as_secs_f64())
+    fn first_token(&self, load: &Load) -> f64 {
+        load.expected_at(self.now).unwrap_or_default()
     }
 }
 

@@ -14,12 +14,15 @@ pub(crate) fn mix(number: u64) -> u64 {
 /// The hash of `bytes`, going on from `hash`.
 pub(crate) fn bytes(hash: u64, bytes: &[u8]) -> u64 {
     let mut hash = mix(hash ^ (bytes.len() as u64).wrapping_mul(GOLDEN));
-    for chunk in bytes.chunks(8) {
-        let mut word = [0; 8];
-        for (to, from) in word.iter_mut().zip(chunk) {
-            *to = *from;
-        }
+    let mut take = |word: [u8; 8]| {
         hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(GOLDEN).rotate_left(29);
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    words.iter().copied().for_each(&mut take);
+    if !rest.is_empty() {
+        let mut word = [0; 8];
+        word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        take(word);
     }
     mix(hash)
 }

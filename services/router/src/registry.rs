@@ -29,6 +29,9 @@ use crate::{
     needs::Needs,
 };
 
+/// How long it takes to load a model where nobody said: some gigabytes from a disk.
+const LOAD_TIME: Duration = Duration::from_secs(30);
+
 /// A deployment, as the adapter reports it and this router sees it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Deployment {
@@ -60,9 +63,9 @@ impl Deployment {
         self.state == State::Down
     }
 
-    /// When it may be asked again, if it is not to be asked now.
-    pub(crate) fn closed_until(&self, now: Instant) -> Option<Instant> {
-        self.retry_at.filter(|at| self.breaker == Breaker::Open && *at > now)
+    /// When it may be asked again, while its breaker is open.
+    fn opens_at(&self) -> Option<Instant> {
+        self.retry_at.filter(|_| self.breaker == Breaker::Open)
     }
 
     /// It is let recover: a few requests show whether it is well again.
@@ -76,9 +79,25 @@ impl Deployment {
 pub(crate) struct Place {
     pub(crate) deployment: Arc<Deployment>,
     pub(crate) weight: f64,
+    /// 1 divided by the weight: to multiply is quicker.
+    pub(crate) lightness: f64,
     pub(crate) priority: u64,
     /// The hash of its id.
     pub(crate) hash: u64,
+    // What every choice looks at stands here, side by side, beside what its deployment says.
+    /// What the deployment is known to be unable to do.
+    pub(crate) lacks: Needs,
+    /// Tokens that it holds; as many as there can be, if nobody knows.
+    pub(crate) context_tokens: u64,
+    /// It is not to be asked before.
+    pub(crate) opens_at: Option<Instant>,
+    pub(crate) is_down: bool,
+    pub(crate) on_probation: bool,
+    pub(crate) load: Arc<Load>,
+    /// Requests that it works on at once; who says nothing works on one.
+    pub(crate) at_once: f64,
+    /// Seconds until the model is in its memory.
+    pub(crate) load_seconds: f64,
 }
 
 /// A model and where it runs.
@@ -120,14 +139,30 @@ impl Model {
 
     /// Looks its deployments up; one of which nothing is known stands for one that nobody reported.
     fn place(&mut self, known: &HashMap<&str, &Arc<Deployment>>) {
-        let place = |target: &Target| Place {
-            deployment: known.get(target.id.as_str()).map_or_else(
+        let place = |target: &Target| {
+            let deployment = known.get(target.id.as_str()).map_or_else(
                 || Arc::new(Deployment { id: target.id.clone(), ..Deployment::default() }),
                 |known| Arc::clone(known),
-            ),
-            weight: target.weight,
-            priority: target.priority,
-            hash: hash::bytes(0, target.id.as_bytes()),
+            );
+            let context = deployment.capabilities.and_then(|known| known.context_tokens);
+            Place {
+                weight: target.weight,
+                lightness: if target.weight > 0.0 { 1.0 / target.weight } else { 1.0 },
+                priority: target.priority,
+                hash: hash::bytes(0, target.id.as_bytes()),
+                lacks: deployment.lacks,
+                context_tokens: context.and_then(|tokens| tokens.try_into().ok()).unwrap_or(u64::MAX),
+                opens_at: deployment.opens_at(),
+                is_down: deployment.is_down(),
+                on_probation: deployment.is_on_probation(),
+                load: Arc::clone(&deployment.load),
+                at_once: f64::from(deployment.max_concurrent.max(1)),
+                load_seconds: match deployment.loaded {
+                    Some(false) => deployment.load_time.unwrap_or(LOAD_TIME).as_secs_f64(),
+                    _ => 0.0,
+                },
+                deployment,
+            }
         };
         self.places = self.config.deployments.iter().map(place).collect();
         self.places.sort_by_key(|place| place.priority);

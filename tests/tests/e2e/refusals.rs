@@ -68,7 +68,7 @@ both! {
     async fn unknown_models_are_404(topology: Topology) {
         let engine = Engine::start().await;
         let mesh = Mesh::over(topology, &engine, "").await;
-        for name in ["nobody", "../x", "TEST-MODEL", "test-model ", "tеst-model", "main", "engine-model"] {
+        for name in ["nobody", "../x", "test-model ", "tеst-model", "main", "engine-model"] {
             let problem = mesh.client().chat(&chat(name)).await.problem(404, "model_not_found");
             assert_eq!(problem["error"]["type"], "invalid_request_error");
             // Streams have the same body: the head has not been sent yet.

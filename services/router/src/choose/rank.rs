@@ -8,26 +8,39 @@ use crate::{
     config::Strategy,
     decision::{Candidate, Considered, Vetoes},
     hash,
-    registry::{Deployment, Model, Place},
+    registry::{Model, Place},
 };
 
 /// One in so many decisions puts those on probation first in their tier: enough that they recover under light
 /// traffic, and few enough that a bad one costs little. How many at once get through their adapter says.
 const PROBATION_SHARE: f64 = 0.1;
-/// How long it takes to load a model where nobody said: some gigabytes from a disk.
-const LOAD_SECONDS: f64 = 30.0;
-
-/// A deployment that may be asked.
+/// A deployment that may be asked. Small: many of them are moved about in every choice.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     /// Index of its place in the model.
-    place: usize,
+    place: u32,
     /// Its tier: down, priority, probation, from the highest bits to the lowest. Lower comes first.
     tier: u32,
-    /// Its place in the tier: lower comes first, and of those that are alike the lower `tie`.
+    weight: f64,
+    /// Its place in the tier, never negative: lower comes first, and of those that are alike the lower `tie`.
     key: f64,
     tie: f64,
-    score: Option<f64>,
+}
+
+impl Slot {
+    fn place<'a>(&self, model: &'a Model) -> Option<&'a Place> {
+        model.places.get(self.place as usize)
+    }
+
+    /// What a strategy that measures has given it; `None`: nothing, or it cannot be known.
+    fn score(&self, strategy: Strategy) -> Option<f64> {
+        match strategy {
+            Strategy::LeastLatency | Strategy::LeastBusy | Strategy::Cheapest | Strategy::LoadedFirst => {
+                Some(self.key).filter(|key| key.is_finite())
+            }
+            Strategy::Weighted | Strategy::RoundRobin | Strategy::Affinity | Strategy::Priority => None,
+        }
+    }
 }
 
 /// The deployments of a model.
@@ -51,7 +64,8 @@ impl Ranked<'_> {
         range: std::ops::Range<usize>,
         vetoes: Vetoes,
     ) -> impl Iterator<Item = Considered> {
-        self.places(range).map(move |(slot, place)| self.consider(place, slot.score, vetoes))
+        let strategy = self.model.config.strategy;
+        self.places(range).map(move |(slot, place)| self.consider(place, slot.score(strategy), vetoes))
     }
 
     /// Those that may not be asked.
@@ -61,7 +75,7 @@ impl Ranked<'_> {
 
     fn places(&self, range: std::ops::Range<usize>) -> impl Iterator<Item = (&Slot, &Place)> {
         let slots = self.open.iter().skip(range.start).take(range.end.saturating_sub(range.start));
-        slots.filter_map(|slot| Some((slot, self.model.places.get(slot.place)?)))
+        slots.filter_map(|slot| Some((slot, slot.place(self.model)?)))
     }
 
     fn candidate(&self, place: &Place) -> Candidate {
@@ -85,14 +99,16 @@ impl<R: FnMut() -> f64> Chooser<'_, R> {
         let mut ranked = Ranked { model, open: Vec::with_capacity(model.places.len()), vetoed: Vec::new() };
         let probation_first = (self.random)() < PROBATION_SHARE;
         let is_alone = model.places.len() == 1;
-        for (index, place) in model.places.iter().enumerate() {
-            let mut vetoes = self.vetoes(&place.deployment);
+        for (place, index) in model.places.iter().zip(0..) {
+            let mut vetoes = self.vetoes(place);
             if place.weight <= 0.0 && !is_alone {
                 vetoes = vetoes.and(Vetoes::WEIGHT);
             }
             if vetoes.is_empty() {
                 let tier = tier(place, probation_first);
-                ranked.open.push(Slot { place: index, tier, key: 0.0, tie: 0.0, score: None });
+                // The only one of a model is asked whatever its weight.
+                let weight = if place.weight > 0.0 { place.weight } else { 1.0 };
+                ranked.open.push(Slot { place: index, tier, weight, key: f64::INFINITY, tie: 0.0 });
             } else {
                 ranked.vetoed.push((place, vetoes));
             }
@@ -114,94 +130,102 @@ impl<R: FnMut() -> f64> Chooser<'_, R> {
 
     /// Puts the first `most` of a tier in order.
     fn order(&mut self, model: &Model, tier: &mut [Slot], most: usize) {
-        self.weigh(model, tier);
-        let by_key = |a: &Slot, b: &Slot| a.key.total_cmp(&b.key).then(a.tie.total_cmp(&b.tie));
-        let first = if most < tier.len() { tier.select_nth_unstable_by(most, by_key).0 } else { &mut *tier };
-        first.sort_unstable_by(by_key);
-        if model.config.strategy == Strategy::LeastLatency {
-            for slot in first.iter_mut() {
-                slot.score = model.places.get(slot.place).map(|place| self.wait(place));
+        match model.config.strategy {
+            Strategy::Weighted => self.draw(tier, most),
+            Strategy::LeastLatency => {
+                self.draw(tier, most);
+                let (first, _) = tier.split_at_mut(most.min(tier.len()));
+                for slot in first.iter_mut() {
+                    slot.key = slot.place(model).map_or(f64::INFINITY, |place| self.wait(place));
+                }
+                // The power of two choices: the first two were drawn by weight, the better of them is asked first.
+                if let [one, other, ..] = first
+                    && other.key < one.key
+                {
+                    std::mem::swap(one, other);
+                }
             }
-            // The power of two choices: the first two were drawn by weight, the better of them is asked first.
-            if let [one, other, ..] = first
-                && other.score < one.score
-            {
-                std::mem::swap(one, other);
+            Strategy::RoundRobin => self.take_turns(model, tier, most),
+            Strategy::Affinity => {
+                self.send_alike_alike(model, tier, most);
+                put_first(tier, most);
+            }
+            // They are in the order of the file already.
+            Strategy::Priority => {}
+            strategy => {
+                for slot in tier.iter_mut() {
+                    let score = slot.place(model).and_then(|place| self.score(strategy, place));
+                    slot.key = score.unwrap_or(f64::INFINITY);
+                    // Of some that are alike the heavier one comes first more often.
+                    slot.tie = (self.random)() * slot.place(model).map_or(1.0, |place| place.lightness);
+                }
+                if tier
+                    .iter()
+                    .all(|slot| tier.first().is_some_and(|first| slot.key.total_cmp(&first.key).is_eq()))
+                {
+                    // All are alike, as where nothing is going on.
+                    self.draw(tier, most);
+                } else {
+                    put_first(tier, most);
+                }
             }
         }
     }
 
-    /// Gives every slot of a tier its key.
-    fn weigh(&mut self, model: &Model, tier: &mut [Slot]) {
-        let places = |slot: &Slot| model.places.get(slot.place);
-        match model.config.strategy {
-            Strategy::Weighted | Strategy::LeastLatency => {
-                for slot in tier {
-                    slot.key = self.draw(places(slot));
-                }
+    /// Draws the first `most` at random by weight, one after the other: none of them twice.
+    fn draw(&mut self, tier: &mut [Slot], most: usize) {
+        let mut total: f64 = tier.iter().map(|slot| slot.weight).sum();
+        let mut left = tier;
+        for _ in 0..most {
+            let mut share = (self.random)() * total;
+            let reached = left.iter().position(|slot| {
+                share -= slot.weight;
+                share < 0.0
+            });
+            let drawn = reached.unwrap_or(left.len().saturating_sub(1));
+            if drawn < left.len() {
+                left.swap(0, drawn);
             }
-            Strategy::RoundRobin => self.take_turns(model, tier),
-            Strategy::Affinity => self.send_alike_alike(model, tier),
-            // They are in the order of the file already.
-            Strategy::Priority => {
-                for slot in tier {
-                    slot.key = as_f64(slot.place);
-                }
-            }
-            strategy => {
-                for slot in tier {
-                    slot.tie = self.draw(places(slot));
-                    slot.score = places(slot).and_then(|place| self.score(strategy, place));
-                    slot.key = slot.score.unwrap_or(f64::INFINITY);
-                }
-            }
+            let Some((drawn, rest)) = left.split_first_mut() else { return };
+            total -= drawn.weight;
+            left = rest;
         }
     }
 
     /// What a strategy that measures gives a deployment; `None`: it cannot be known.
     fn score(&self, strategy: Strategy, place: &Place) -> Option<f64> {
-        let deployment = &place.deployment;
         match strategy {
-            Strategy::LeastBusy => Some(f64::from(deployment.load.in_flight()) / place.weight),
-            Strategy::Cheapest => self.cost(deployment),
+            Strategy::LeastBusy => Some(f64::from(place.load.in_flight()) * place.lightness),
+            Strategy::Cheapest => self.cost(&place.deployment),
             Strategy::LoadedFirst => {
-                let in_flight = f64::from(deployment.load.in_flight());
-                // So many it works on at once; who says nothing works on one.
-                let places = f64::from(deployment.max_concurrent.max(1));
-                Some(self.first_token(deployment) * (1.0 + in_flight / places) + load_seconds(deployment))
+                let in_flight = f64::from(place.load.in_flight());
+                Some(self.first_token(&place.load) * (1.0 + in_flight / place.at_once) + place.load_seconds)
             }
             _ => None,
         }
     }
 
-    /// A number that puts deployments in an order at random by weight: who has the lowest comes first as often as
-    /// its weight says (Efraimidis and Spirakis, 2006, by logarithms).
-    fn draw(&mut self, place: Option<&Place>) -> f64 {
-        race((self.random)(), place)
-    }
-
     /// Seconds to the first token if one more request comes; 0 if nothing was seen yet, so that it is tried.
     fn wait(&self, place: &Place) -> f64 {
-        self.first_token(&place.deployment) * f64::from(place.deployment.load.in_flight().saturating_add(1))
+        self.first_token(&place.load) * f64::from(place.load.in_flight().saturating_add(1))
     }
 
     /// One after the other; where weights differ along a sequence that is spread evenly (Weyl's, by the golden
     /// ratio), so that shares hold over any stretch and no state is shared but a counter.
-    fn take_turns(&mut self, model: &Model, tier: &mut [Slot]) {
+    fn take_turns(&mut self, model: &Model, tier: &mut [Slot], most: usize) {
         let turn = match self.asked.all {
             // Who only wants to know whose turn it is takes none.
             true => model.turn.load(Relaxed),
             false => model.turn.fetch_add(1, Relaxed),
         };
-        let weight = |slot: &Slot| model.places.get(slot.place).map_or(0.0, |place| place.weight);
-        let total: f64 = tier.iter().map(weight).sum();
-        let even = tier.first().map_or(0.0, weight);
-        let first = if tier.iter().all(|slot| weight(slot).total_cmp(&even).is_eq()) {
+        let total: f64 = tier.iter().map(|slot| slot.weight).sum();
+        let even = tier.first().map_or(0.0, |slot| slot.weight);
+        let first = if tier.iter().all(|slot| slot.weight.total_cmp(&even).is_eq()) {
             usize::try_from(turn % tier.len() as u64).unwrap_or_default()
         } else {
             let mut left = hash::share(turn.wrapping_mul(hash::GOLDEN)) * total;
             let reached = tier.iter().position(|slot| {
-                left -= weight(slot);
+                left -= slot.weight;
                 left < 0.0
             });
             reached.unwrap_or_default()
@@ -210,52 +234,83 @@ impl<R: FnMut() -> f64> Chooser<'_, R> {
         for (index, slot) in tier.iter_mut().enumerate() {
             slot.key = as_f64((index + count - first) % count);
         }
+        put_first(tier, most);
     }
 
     /// Rendezvous hashing by weight: each deployment draws by the hash of what is asked and its own, so that another
     /// one moves only what it takes. Who has more than its share in hand comes after the others (bounded loads:
     /// Mirrokni, Thorup, Zadimoghaddam, 2018).
-    fn send_alike_alike(&mut self, model: &Model, tier: &mut [Slot]) {
+    fn send_alike_alike(&mut self, model: &Model, tier: &mut [Slot], most: usize) {
         let key = self.affinity(model);
-        let in_flight = |slot: &Slot| {
-            model.places.get(slot.place).map_or(0.0, |place| f64::from(place.deployment.load.in_flight()))
-        };
-        let weight = |slot: &Slot| model.places.get(slot.place).map_or(0.0, |place| place.weight);
-        let requests: f64 = tier.iter().map(in_flight).sum::<f64>() + 1.0;
-        let total: f64 = tier.iter().map(weight).sum();
+        // For a moment the key is what each has in hand.
+        let mut requests = 1.0;
+        for slot in tier.iter_mut() {
+            slot.key = slot.place(model).map_or(0.0, |place| f64::from(place.load.in_flight()));
+            requests += slot.key;
+        }
+        let total: f64 = tier.iter().map(|slot| slot.weight).sum();
+        let each = model.config.affinity.load_factor * requests / total;
+        // The lowest ones are wanted, and so many are most likely below this: beyond it near enough is good enough.
+        let far = if most < tier.len() { 4.0 * as_f64(most) / total } else { f64::INFINITY };
         for slot in tier {
-            // Never less than one: their sum must hold all requests.
-            let most = (model.config.affinity.load_factor * requests * weight(slot) / total).ceil();
-            slot.key = if in_flight(slot) + 1.0 > most { 1.0 } else { 0.0 };
-            let place = model.places.get(slot.place);
-            slot.tie = match (key, place) {
-                (Some(key), Some(place)) => race(hash::share(hash::mix(key ^ place.hash)), Some(place)),
-                _ => self.draw(place),
+            // One more would be more than its share, rounded up: the sum of all must hold all requests.
+            slot.key = if slot.key >= each * slot.weight { 1.0 } else { 0.0 };
+            let random = match (key, slot.place(model)) {
+                (Some(key), Some(place)) => hash::share(hash::mix(key ^ place.hash)),
+                _ => (self.random)(),
             };
+            let lightness = slot.place(model).map_or(1.0, |place| place.lightness);
+            let least = (1.0 - random) * lightness;
+            slot.tie = if least > far { least } else { race(random) * lightness };
         }
     }
 }
 
-fn race(random: f64, place: Option<&Place>) -> f64 {
-    // 0 has no logarithm.
-    -random.max(f64::MIN_POSITIVE).ln() / place.map_or(1.0, |place| place.weight)
+/// Puts the `most` with the lowest keys first, in order; of those that are alike those with the lower tie.
+fn put_first(tier: &mut [Slot], most: usize) {
+    // Numbers that are not negative are in the order of their bits.
+    let by_key = |slot: &Slot| (slot.key.to_bits(), slot.tie.to_bits());
+    let (first, rest) = tier.split_at_mut(most.min(tier.len()));
+    first.sort_unstable_by_key(by_key);
+    // Few are wanted of many: most of the rest come after the last of the first, and are left where they are.
+    for slot in rest {
+        let key = by_key(slot);
+        let Some(last) = first.last().copied().filter(|last| key < by_key(last)) else { continue };
+        let new = std::mem::replace(slot, last);
+        let at = first.partition_point(|one| by_key(one) < key);
+        first.copy_within(at..first.len() - 1, at + 1);
+        if let Some(place) = first.get_mut(at) {
+            *place = new;
+        }
+    }
 }
 
-/// Seconds until the model is in the memory of the deployment.
-pub(super) fn load_seconds(deployment: &Deployment) -> f64 {
-    match deployment.loaded {
-        Some(false) => deployment.load_time.map_or(LOAD_SECONDS, |time| time.as_secs_f64()),
-        _ => 0.0,
-    }
+/// A number that, divided by weights, puts deployments in an order at random: who has the lowest comes first as often
+/// as its weight says (Efraimidis and Spirakis, 2006, by logarithms).
+fn race(random: f64) -> f64 {
+    // 0 has no logarithm.
+    -ln(random.max(f64::MIN_POSITIVE))
+}
+
+/// The natural logarithm of a positive number, to eight digits: a call into the library costs more than the rest of
+/// a draw. The number is m times 2 to the power of e, m near 1, and ln m is a series of (m-1)/(m+1).
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_wrap)] // an exponent is small
+fn ln(number: f64) -> f64 {
+    let bits = number.to_bits();
+    let exponent = (bits as i64 - std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64) >> 52;
+    let m = f64::from_bits(bits.wrapping_sub((exponent << 52).cast_unsigned()));
+    let s = (m - 1.0) / (m + 1.0);
+    let square = s * s;
+    let series = 1.0 + square * (1.0 / 3.0 + square * (1.0 / 5.0 + square * (1.0 / 7.0)));
+    2.0 * s * series + exponent as f64 * std::f64::consts::LN_2
 }
 
 /// Those that are down come after all others, then priority decides; those on probation come last in their tier,
 /// but first now and then.
 fn tier(place: &Place, probation_first: bool) -> u32 {
-    let on_probation = place.deployment.is_on_probation();
     // One whose breaker lets it recover is called down as long as nobody has tried.
-    let is_down = place.deployment.is_down() && !on_probation;
-    let probation = match (on_probation, probation_first) {
+    let is_down = place.is_down && !place.on_probation;
+    let probation = match (place.on_probation, probation_first) {
         (true, true) => 0,
         (false, _) => 1,
         (true, false) => 2,
