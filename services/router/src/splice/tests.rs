@@ -261,6 +261,9 @@ fn the_order_of_thought_and_text_counts_and_each_choice_has_its_own() {
     let rest = replayed(&told, &[other(piece("xyz")), piece("abc")]).unwrap();
     assert_eq!(content(&rest), "yzc");
     assert_eq!(replayed(&told, &[other(piece("ab"))]), Err(Diverged));
+    // One that had not begun: of a text that is continued no role comes first.
+    let rest = replayed(&[piece("ab")], &[piece("ab"), other(piece("x")), other(piece("y")), piece("c")]);
+    assert_eq!(rest.map(|rest| content(&rest)), Ok("xyc".to_owned()));
 }
 
 #[test]
