@@ -83,6 +83,7 @@ impl<R: FnMut() -> f64> Chooser<'_, R> {
     /// The deployments of `model`, the first `most` in order.
     pub(super) fn rank<'m>(&mut self, model: &'m Model, most: usize) -> Ranked<'m> {
         let mut ranked = Ranked { model, open: Vec::with_capacity(model.places.len()), vetoed: Vec::new() };
+        self.turn = self.take_turn(model);
         let probation_first = (self.random)() < PROBATION_SHARE;
         let is_alone = model.places.len() == 1;
         for (index, place) in model.places.iter().enumerate() {
@@ -140,7 +141,7 @@ impl<R: FnMut() -> f64> Chooser<'_, R> {
                     slot.key = self.draw(places(slot));
                 }
             }
-            Strategy::RoundRobin => self.take_turns(model, tier),
+            Strategy::RoundRobin => self.in_turns(model, tier),
             Strategy::Affinity => self.send_alike_alike(model, tier),
             // They are in the order of the file already.
             Strategy::Priority => {
@@ -185,14 +186,24 @@ impl<R: FnMut() -> f64> Chooser<'_, R> {
         self.first_token(&place.deployment) * f64::from(place.deployment.load.in_flight().saturating_add(1))
     }
 
+    /// Whose turn it is: one for a request, however many tiers there are.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // from 0 to 2^32
+    fn take_turn(&mut self, model: &Model) -> u64 {
+        let is_own = std::mem::replace(&mut self.is_own, false);
+        match model.config.strategy {
+            // Who only wants to know whose turn it is takes none.
+            Strategy::RoundRobin if self.asked.all => model.turn.load(Relaxed),
+            Strategy::RoundRobin if is_own => model.turn.fetch_add(1, Relaxed),
+            // Of a model that is seldom asked instead the turns are for those who ask for it.
+            Strategy::RoundRobin => ((self.random)() * f64::from(u32::MAX)) as u64,
+            _ => 0,
+        }
+    }
+
     /// One after the other; where weights differ along a sequence that is spread evenly (Weyl's, by the golden
     /// ratio), so that shares hold over any stretch and no state is shared but a counter.
-    fn take_turns(&mut self, model: &Model, tier: &mut [Slot]) {
-        let turn = match self.asked.all {
-            // Who only wants to know whose turn it is takes none.
-            true => model.turn.load(Relaxed),
-            false => model.turn.fetch_add(1, Relaxed),
-        };
+    fn in_turns(&self, model: &Model, tier: &mut [Slot]) {
+        let turn = self.turn;
         let weight = |slot: &Slot| model.places.get(slot.place).map_or(0.0, |place| place.weight);
         let total: f64 = tier.iter().map(weight).sum();
         let even = tier.first().map_or(0.0, weight);
