@@ -78,7 +78,7 @@ async fn the_words_hold_the_numbers() {
         [
             "the API key may not use the model `m`",
             "it is known to lack tools",
-            "prompt and answer, about 1100 tokens, do not fit into its context; it holds 1024",
+            "a prompt of about 900 tokens does not fit into its context; it holds 1024",
             "it lacks a tag that x-penstock-tags asks for; it has eu, gpu",
             "0.003800 US dollars are more than x-penstock-max-cost allows",
             "its first token, expected after 340 ms, comes later than x-penstock-max-latency allows",
