@@ -223,7 +223,7 @@ impl Bench {
         self
     }
 
-    async fn begin(&self) -> Result<Begun<Stream>, (Error, usize)> {
+    async fn begin(&self) -> Result<Begun<GenerateRequest>, (Error, usize)> {
         let request = GenerateRequest { stream: true, ..GenerateRequest::default() };
         self.dispatch.begin(&self.caller, request, self.route.clone()).await
     }
@@ -368,6 +368,26 @@ async fn an_engine_that_was_not_asked_costs_no_budget() {
         bench.begin().await.unwrap_err()
     };
     assert_eq!(error.reason, Reason::EngineTimeout, "the one further attempt was used");
+}
+
+/// What was never asked was never paid for.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_leaves_in_a_pause_costs_no_budget() {
+    let mut bench = Bench::new(&["a"]).plays("a", fail_until(Reason::EngineOverloaded, 1500));
+    bench.dispatch.budget = Arc::new(Mutex::new(Budget::new(0.0, 1, Instant::now())));
+    let left = |bench: &Bench| {
+        let mut budget = bench.dispatch.budget();
+        std::iter::from_fn(|| budget.withdraw(Instant::now())).count()
+    };
+    tokio::time::timeout(Duration::from_secs(1), bench.ask()).await.unwrap_err();
+    assert_eq!(bench.adapter.asked(), "a@0");
+    assert_eq!(left(&bench), 10);
+    // And with nothing left nobody waits.
+    let bench = bench.plays("a", fail_until(Reason::EngineOverloaded, 1500));
+    let began = Instant::now();
+    assert_eq!(bench.ask().await, Err((Reason::EngineOverloaded, 1)));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert!(bench.measure("penstock_retry_budget_exhausted_total 1"));
 }
 
 /// D5: all engines fail under load.
