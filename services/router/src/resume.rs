@@ -24,6 +24,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
 };
 
+pub(crate) use self::cost::without_discarded;
 use self::{
     cost::Cost,
     steps::{How, Step, Steps},
@@ -76,7 +77,7 @@ impl Resumed {
 }
 
 impl Resume {
-    /// Whether anything can be done about the answer to `request`, if it breaks: if not, nothing is to be kept.
+    /// Whether anything can be done about the answer to `request`, if it breaks: if not, nothing of it is kept.
     pub(crate) fn is_possible(request: &GenerateRequest, route: &Route, dispatch: &Dispatch) -> bool {
         request.stream && route.policy.after_commit != AfterCommit::Error && dispatch.most > 1
     }
@@ -156,6 +157,12 @@ impl Resume {
         while let Some(step) = self.steps.next() {
             if self.caller.context.remaining().is_some_and(|left| left.is_zero()) {
                 break;
+            }
+            if step.how == How::Continue
+                && prefill::is_ambiguous(&self.said, &step.candidate.deployment.engine)
+            {
+                self.steps.passed_over(step.candidate);
+                continue;
             }
             let (request, splice) = self.asked(&step);
             let kind = match step.how {
