@@ -244,22 +244,22 @@ pub(super) fn parameters() -> Value {
         "Session": {
             "name": "X-Penstock-Session", "in": "header", "required": false,
             "description": "Requests of one session go to one deployment where the model's strategy is affinity.",
-            "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}$"},
+            "schema": {"type": "string"},
         },
         "Tags": {
             "name": "X-Penstock-Tags", "in": "header", "required": false,
-            "description": "Only deployments that have all of these tags, separated by commas.",
-            "schema": {"type": "string", "pattern": "^[a-z0-9_-]{1,32}(,[a-z0-9_-]{1,32}){0,7}$"},
+            "description": "Only deployments that have all of these tags, separated by commas; at most 16.",
+            "schema": {"type": "string"},
         },
         "MaxCost": {
             "name": "X-Penstock-Max-Cost", "in": "header", "required": false,
             "description": "Only deployments where the request is expected to cost at most so many US dollars.",
-            "schema": {"type": "string", "pattern": "^[0-9]{1,6}([.][0-9]{1,6})?$"}, "example": "0.05",
+            "schema": {"type": "string"}, "example": "0.05",
         },
         "MaxLatency": {
             "name": "X-Penstock-Max-Latency", "in": "header", "required": false,
-            "description": "Only deployments whose first token is expected within so many milliseconds.",
-            "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,5}$"}, "example": "2000",
+            "description": "Only deployments whose first token is expected within so many milliseconds, 1 to 3600000.",
+            "schema": {"type": "string"}, "example": "2000",
         },
     })
 }

@@ -88,7 +88,7 @@ pub enum AfterCommit {
 }
 
 /// A model that callers may ask for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelConfig {
     /// Its name; with one `*` in it, all models of such names.
     pub name: String,
@@ -112,24 +112,6 @@ pub struct ModelConfig {
     pub hold_back: HoldBack,
     /// What is done about an answer that breaks.
     pub after_commit: AfterCommit,
-}
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            aliases: Vec::new(),
-            deployments: Vec::new(),
-            strategy: Strategy::default(),
-            affinity: Affinity::default(),
-            fallbacks: Vec::new(),
-            context_fallbacks: Vec::new(),
-            filter_fallbacks: Vec::new(),
-            hedge: None,
-            hold_back: HoldBack::default(),
-            after_commit: AfterCommit::default(),
-        }
-    }
 }
 
 /// A deployment of a model.

@@ -232,14 +232,16 @@ fn calls_are_skipped_byte_for_byte_and_keep_their_ids() {
 #[test]
 fn a_call_that_had_only_begun_is_not_begun_twice() {
     let begun = call(0, Some("one"), Some("f"), "");
-    let rest = replayed(&[begun.clone()], &[call(0, Some("two"), Some("f"), "{}")]).unwrap();
+    let rest = replayed(std::slice::from_ref(&begun), &[call(0, Some("two"), Some("f"), "{}")]).unwrap();
     let call = &rest[0].choices[0].delta.as_ref().unwrap().tool_calls[0];
     assert_eq!((&call.id, &call.r#type), (&None, &None));
     let function = call.function.as_ref().unwrap();
     assert_eq!((function.name.as_deref(), function.arguments.as_deref()), (None, Some("{}")));
-    assert_eq!(replayed(&[begun.clone()], &[begun]), Ok(vec![]), "the same again is nothing");
+    let same = std::slice::from_ref(&begun);
+    assert_eq!(replayed(same, same), Ok(vec![]), "the same again is nothing");
     let announced = self::call(0, Some("one"), None, "");
-    let rest = replayed(&[announced.clone()], &[self::call(0, Some("two"), Some("f"), "{}")]).unwrap();
+    let rest =
+        replayed(std::slice::from_ref(&announced), &[self::call(0, Some("two"), Some("f"), "{}")]).unwrap();
     let call = &rest[0].choices[0].delta.as_ref().unwrap().tool_calls[0];
     assert_eq!((&call.id, call.function.as_ref().unwrap().name.as_deref()), (&None, Some("f")));
     assert_eq!(replayed(&[announced], &[piece("text instead")]), Err(Diverged));
