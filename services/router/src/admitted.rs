@@ -66,7 +66,7 @@ impl Admitted {
         }
         let resumable = Resume::is_possible(&request, &route, dispatch);
         match dispatch.begin(&self.caller, request, route).await {
-            Ok(Begun { candidate, request, answer: (held_back, rest), failures, left }) => {
+            Ok(Begun { candidate, request, answer: (held_back, rest), failures, asked, left }) => {
                 if let Some(account) = self.record.account() {
                     account.deployment = candidate.id().to_owned();
                     account.fallbacks = failures;
@@ -75,7 +75,7 @@ impl Admitted {
                 let cached = self.plan.store && candidate.model == self.model;
                 let cache = if self.plan.look_up { MISS } else { BYPASS };
                 let resume = request.filter(|_| resumable).and_then(|request| {
-                    Resume::new(dispatch, &self.caller, request, (&candidate, left, failures + 1))
+                    Resume::new(dispatch, &self.caller, request, (&candidate, left, asked))
                 });
                 let response = self.answer(held_back, Some(rest), cached, &candidate.model, failures, cache);
                 Ok(response.map(|answer| answer.resumable(resume)))

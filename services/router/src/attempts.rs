@@ -97,6 +97,8 @@ pub(crate) struct Begun<R: Ask> {
     pub(crate) answer: R::Answer,
     /// How many deployments failed before it.
     pub(crate) failures: usize,
+    /// How many engines were asked, this one's with them.
+    pub(crate) asked: usize,
     /// Where else the request may go, if the answer breaks: those who were not asked.
     pub(crate) left: Route,
 }

@@ -82,14 +82,15 @@ impl Resume {
         request.stream && route.policy.after_commit != AfterCommit::Error && dispatch.most > 1
     }
 
-    /// For a stream that `candidate` has begun to give, after `made` attempts. `None`: nobody could go on with it.
+    /// For a stream that `candidate` has begun to give, the last of so many engines that were `asked`. `None`: nobody
+    /// could go on with it.
     pub(crate) fn new(
         dispatch: &Dispatch,
         caller: &Caller,
         request: GenerateRequest,
-        (candidate, left, made): (&Candidate, Route, usize),
+        (candidate, left, asked): (&Candidate, Route, usize),
     ) -> Option<Box<Self>> {
-        let spare = dispatch.most.saturating_sub(made);
+        let spare = dispatch.most.saturating_sub(asked);
         let steps = Steps::new(left.policy.after_commit, candidate, left.candidates, spare)?;
         Some(Box::new(Self {
             dispatch: dispatch.clone(),

@@ -204,6 +204,14 @@ impl Plan {
         self.stops.iter().enumerate().filter(failed).count()
     }
 
+    /// How many engines were asked, that one's with them.
+    pub(super) fn reached(&self, winner: usize) -> usize {
+        let is_unasked = |stop: &Stop| stop.failure.is_some_and(|(reason, _)| is_unasked(reason));
+        let reached =
+            |(index, stop): &(usize, &Stop)| *index == winner || (stop.asked > 0 && !is_unasked(stop));
+        self.stops.iter().enumerate().filter(reached).count()
+    }
+
     /// Those who were not asked.
     pub(super) fn unasked(self) -> Vec<Candidate> {
         let left = self.stops.into_iter().skip(self.from).filter(Stop::is_untried);

@@ -430,6 +430,22 @@ async fn a_place_is_waited_for_only_where_nobody_else_is_left() {
     assert_eq!(bench.adapter.asked(), "a!@0 b@0 a@0");
 }
 
+/// What may yet be done about the answer is bounded by the engines that were asked, not by those that were left alone.
+#[tokio::test(start_paused = true)]
+async fn engines_that_were_asked_are_counted() {
+    let bench = Bench::new(&["a", "b", "c"])
+        .plays("a", fail(Reason::CircuitOpen))
+        .plays("b", fail(Reason::EngineTimeout));
+    let begun = bench.begin().await.unwrap();
+    assert_eq!((begun.candidate.id(), begun.failures, begun.asked), ("c", 2, 2));
+    let busy =
+        Bench::new(&["a", "b"]).plays("a", fail(Reason::EngineBusy)).plays("b", fail(Reason::EngineBusy));
+    let begun = busy.begin().await.unwrap();
+    assert_eq!((begun.candidate.id(), begun.failures, begun.asked), ("a", 1, 1));
+    let hedged = Bench::new(&["a", "b"]).hedging(300).plays("a", vec![Silence]);
+    assert_eq!(hedged.begin().await.unwrap().asked, 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_breaks_or_ends_before_its_first_content_is_asked_of_another() {
     for beginning in [

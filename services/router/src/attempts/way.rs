@@ -224,6 +224,7 @@ impl<'a, R: Ask> Way<'a, R> {
     fn begun(self, next: &Next, attempt: Attempt, answer: R::Answer) -> Begun<R> {
         attempt.won();
         let failures = self.plan.failures(Some(next.index));
+        let asked = self.plan.reached(next.index);
         let request = (!self.plan.is_used_up()).then_some(self.request);
         let left = Route {
             candidates: self.plan.unasked(),
@@ -231,6 +232,6 @@ impl<'a, R: Ask> Way<'a, R> {
             tokens: self.tokens,
             ..Route::default()
         };
-        Begun { candidate: next.candidate.clone(), request, answer, failures, left }
+        Begun { candidate: next.candidate.clone(), request, answer, failures, asked, left }
     }
 }
