@@ -64,9 +64,9 @@ impl Admitted {
         if self.plan.only_if_cached {
             return Err(self.refuse(Error::new(Reason::NotCached, "the answer is not in the cache"), 0));
         }
-        let kept = Resume::is_possible(&request, &route, dispatch).then(|| request.clone());
+        let resumable = Resume::is_possible(&request, &route, dispatch);
         match dispatch.begin(&self.caller, request, route).await {
-            Ok(Begun { candidate, answer: (held_back, rest), failures, left }) => {
+            Ok(Begun { candidate, request, answer: (held_back, rest), failures, asked, left }) => {
                 if let Some(account) = self.record.account() {
                     account.deployment = candidate.id().to_owned();
                     account.fallbacks = failures;
@@ -74,8 +74,8 @@ impl Admitted {
                 // What a fallback said is not the answer of the model that was asked for.
                 let cached = self.plan.store && candidate.model == self.model;
                 let cache = if self.plan.look_up { MISS } else { BYPASS };
-                let resume = kept.and_then(|request| {
-                    Resume::new(dispatch, &self.caller, request, (&candidate, left, failures + 1))
+                let resume = request.filter(|_| resumable).and_then(|request| {
+                    Resume::new(dispatch, &self.caller, request, (&candidate, left, asked))
                 });
                 let response = self.answer(held_back, Some(rest), cached, &candidate.model, failures, cache);
                 Ok(response.map(|answer| answer.resumable(resume)))

@@ -18,7 +18,7 @@ use crate::{
     accounting::Record,
     attempts::Rest,
     merge::{Merge, Merged},
-    resume::{Resume, Resuming},
+    resume::{Resume, Resuming, without_discarded},
     stored::{Keep, Storing},
 };
 
@@ -155,6 +155,9 @@ impl Answer {
             }
             None if cached => of_cache = merged.map(|merged| merged.answer),
             None => {}
+        }
+        if let Some(usage) = of_cache.as_mut().and_then(|answer| answer.usage.as_mut()) {
+            without_discarded(usage);
         }
         if let Some(account) = self.record.account() {
             account.answer = of_cache;

@@ -88,13 +88,17 @@ pub(crate) trait Ask: Clone + Default + Send {
 
 /// An answer at its commit point.
 #[derive(Debug)]
-pub(crate) struct Begun<A> {
+pub(crate) struct Begun<R: Ask> {
     /// Who gives it.
     pub(crate) candidate: Candidate,
+    /// What was asked; `None`: the last attempt took it.
+    pub(crate) request: Option<R>,
     /// The answer.
-    pub(crate) answer: A,
+    pub(crate) answer: R::Answer,
     /// How many deployments failed before it.
     pub(crate) failures: usize,
+    /// How many engines were asked, this one's with them.
+    pub(crate) asked: usize,
     /// Where else the request may go, if the answer breaks: those who were not asked.
     pub(crate) left: Route,
 }
@@ -148,7 +152,7 @@ impl Dispatch {
         caller: &Caller,
         request: R,
         route: Route,
-    ) -> Result<Begun<R::Answer>, (Error, usize)> {
+    ) -> Result<Begun<R>, (Error, usize)> {
         self.budget().deposit(Instant::now());
         Way::new(self, caller, request, route).go().await
     }
@@ -185,6 +189,15 @@ impl Dispatch {
             self.measures.exhausted.inc();
         }
         withdrawal
+    }
+
+    /// Whether an attempt beyond the first could be made now.
+    fn can_withdraw(&self) -> bool {
+        let can = self.budget().can_withdraw(Instant::now());
+        if !can {
+            self.measures.exhausted.inc();
+        }
+        can
     }
 
     fn budget(&self) -> MutexGuard<'_, Budget> {

@@ -54,18 +54,23 @@ impl Budget {
 
     /// Takes one further attempt. `None`: nothing is left.
     pub(crate) fn withdraw(&mut self, now: Instant) -> Option<Withdrawal> {
+        if !self.can_withdraw(now) {
+            return None;
+        }
+        let newest = self.newest;
+        self.slot(newest)?.extra += 1;
+        Some(Withdrawal { slot: newest })
+    }
+
+    /// Whether there is one to take.
+    pub(crate) fn can_withdraw(&mut self, now: Instant) -> bool {
         self.advance(now);
         let all = self.slots.iter().map(|slot| f64::from(slot.extra)).sum::<f64>();
         // The slot after the newest is the oldest: what was asked then no longer earns anything.
         let oldest = self.slot(self.newest + 1).map_or(0, |slot| slot.requests);
         let requests =
             self.slots.iter().map(|slot| f64::from(slot.requests)).sum::<f64>() - f64::from(oldest);
-        if all + 1.0 > self.share * requests + self.least {
-            return None;
-        }
-        let newest = self.newest;
-        self.slot(newest)?.extra += 1;
-        Some(Withdrawal { slot: newest })
+        all + 1.0 <= self.share * requests + self.least
     }
 
     /// The attempt reached no engine after all.

@@ -131,12 +131,16 @@ struct Chooser<'a, R> {
     now: Instant,
     /// Gives numbers from 0 to 1.
     random: R,
+    /// The model that is asked for is yet to be ranked.
+    is_own: bool,
+    /// Whose turn it is in the model that is being ranked.
+    turn: u64,
 }
 
 impl<'a, R: FnMut() -> f64> Chooser<'a, R> {
     fn new(registry: &'a Registry, asked: &'a Asked<'a>, now: Instant, random: R) -> Self {
         let least_tokens = asked.request.map_or(0, prompt::least_tokens);
-        Self { registry, asked, least_tokens, now, random }
+        Self { registry, asked, least_tokens, now, random, is_own: true, turn: 0 }
     }
 
     fn choose(mut self, model: &Model) -> (Result<Route, Error>, Decision) {

@@ -24,6 +24,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
 };
 
+pub(crate) use self::cost::without_discarded;
 use self::{
     cost::Cost,
     steps::{How, Step, Steps},
@@ -76,19 +77,20 @@ impl Resumed {
 }
 
 impl Resume {
-    /// Whether anything can be done about the answer to `request`, if it breaks: if not, nothing is to be kept.
+    /// Whether anything can be done about the answer to `request`, if it breaks: if not, nothing of it is kept.
     pub(crate) fn is_possible(request: &GenerateRequest, route: &Route, dispatch: &Dispatch) -> bool {
         request.stream && route.policy.after_commit != AfterCommit::Error && dispatch.most > 1
     }
 
-    /// For a stream that `candidate` has begun to give, after `made` attempts. `None`: nobody could go on with it.
+    /// For a stream that `candidate` has begun to give, the last of so many engines that were `asked`. `None`: nobody
+    /// could go on with it.
     pub(crate) fn new(
         dispatch: &Dispatch,
         caller: &Caller,
         request: GenerateRequest,
-        (candidate, left, made): (&Candidate, Route, usize),
+        (candidate, left, asked): (&Candidate, Route, usize),
     ) -> Option<Box<Self>> {
-        let spare = dispatch.most.saturating_sub(made);
+        let spare = dispatch.most.saturating_sub(asked);
         let steps = Steps::new(left.policy.after_commit, candidate, left.candidates, spare)?;
         Some(Box::new(Self {
             dispatch: dispatch.clone(),
@@ -156,6 +158,12 @@ impl Resume {
         while let Some(step) = self.steps.next() {
             if self.caller.context.remaining().is_some_and(|left| left.is_zero()) {
                 break;
+            }
+            if step.how == How::Continue
+                && prefill::is_ambiguous(&self.said, &step.candidate.deployment.engine)
+            {
+                self.steps.passed_over(step.candidate);
+                continue;
             }
             let (request, splice) = self.asked(&step);
             let kind = match step.how {

@@ -61,8 +61,13 @@ impl Replay {
     fn take(&mut self, chunk: &mut GenerateChunk, said: &Said) -> Result<(), Diverged> {
         let mut failed = false;
         chunk.choices.retain_mut(|choice| {
-            let Some(speech) = said.choice(choice.index) else { return true };
-            let kept = self.0.entry(choice.index).or_default().take(choice, speech);
+            // A choice that had not begun is new from its first piece on, also when that has been passed on.
+            let cursor = self.0.entry(choice.index);
+            let Some(speech) = said.choice(choice.index) else {
+                cursor.or_default().is_past = true;
+                return true;
+            };
+            let kept = cursor.or_default().take(choice, speech);
             failed |= kept.is_err();
             kept.unwrap_or(false)
         });

@@ -338,6 +338,23 @@ both! {
 }
 
 both! {
+    /// D9: what breaks after the last word was said has cost the caller nothing, and nobody is asked to say it again.
+    async fn what_breaks_after_its_end_is_whole(topology: Topology) {
+        let (first, second) = (Engine::start().await, Engine::start().await);
+        let endings = [("cut", Step::Cut), ("stall", Step::Stall)];
+        let models = endings.each_ref().map(|(name, _)| two(name, "best", &first, "openai", &second));
+        let mesh = start(topology, &models.concat()).await;
+        for (name, step) in endings {
+            first.next(Script::steps([Step::Text("Hello".into()), Step::Finish("stop"), step]));
+            let seen = Seen::of(&mesh, &with_usage(name)).await;
+            seen.whole("Hello", name);
+            assert_eq!(seen.usage()["estimated"], true, "{name}: {}", seen.usage());
+        }
+        assert_eq!((first.calls().len(), second.calls().len()), (2, 0));
+    }
+}
+
+both! {
     /// C1: also while somebody goes on.
     async fn a_caller_that_leaves_stops_whoever_goes_on(topology: Topology) {
         let (first, second) = (Engine::start().await, Engine::start().await);
@@ -421,7 +438,9 @@ both! {
         until("the cache to know what was said again", async || {
             let asked = with(body("again"), json!({"stream": false}));
             let answer = mesh.client().with_header("cache-control", "only-if-cached").chat(&asked).await;
-            (answer.header("x-penstock-cache") == Some("hit")).then_some(())
+            (answer.header("x-penstock-cache") == Some("hit")).then(|| {
+                assert!(answer.json()["usage"].get("penstock").is_none(), "nothing was thrown away for this one");
+            })
         }).await;
         // That came later, so the other one would be there by now.
         let only = mesh.client().with_header("cache-control", "only-if-cached");

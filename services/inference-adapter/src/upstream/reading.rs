@@ -99,7 +99,8 @@ impl<D: Dialect> Reading<D> {
                     bytes += data.len();
                     self.take(&data, chunks)
                 }
-                Poll::Ready(Some(Err(cut))) => Err(cut),
+                // Where all was said nothing is lost with the connection: it is as if the engine had closed it.
+                Poll::Ready(Some(Err(cut))) => self.cease(chunks).map_err(|_| cut),
                 Poll::Ready(None) => self.take_end(chunks),
                 Poll::Pending => return,
             };
@@ -122,8 +123,15 @@ impl<D: Dialect> Reading<D> {
         let Self { frames, reader, answer, malformed, state, .. } = self;
         frames.finish(|frame| take_frame(frame, reader, answer, malformed, state, chunks))?;
         if matches!(self.state, State::Open) {
-            self.answer.cease(chunks)?;
+            self.cease(chunks)?;
         }
+        self.state = State::Ended;
+        Ok(())
+    }
+
+    /// Ends an answer that is whole though the engine did not say so.
+    fn cease(&mut self, chunks: &mut Vec<GenerateChunk>) -> Result<(), Fault> {
+        self.answer.cease(chunks)?;
         self.state = State::Ended;
         Ok(())
     }
@@ -226,7 +234,12 @@ impl<D: Dialect> Stream for Reading<D> {
                         continue;
                     }
                     std::task::ready!(this.poll_timer(cx));
-                    this.state = State::Broken(silent());
+                    if this.cease(&mut chunks).is_err() {
+                        this.state = State::Broken(silent());
+                    }
+                    if !chunks.is_empty() {
+                        return Poll::Ready(Some(Ok(GenerateResponse { chunks })));
+                    }
                 }
                 State::Tail(left) => {
                     let left = *left;

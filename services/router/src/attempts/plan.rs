@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use penstock_proto::{Error, Reason, router::v1::AttemptKind};
 
+use super::verdict::is_unasked;
 use crate::{
     budget::back_off,
     config::Retrying,
@@ -13,6 +14,8 @@ use crate::{
 
 /// An attempt that has less time than this before the caller's deadline is not begun: it could only fail.
 const WORTH_WHILE: Duration = Duration::from_millis(50);
+/// Most deployments that are made up for by others because they had no place or are left alone: no engine was asked.
+const SPARE: usize = 4;
 
 /// The way of one request through its candidates.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(super) struct Plan {
     most: usize,
     /// Attempts that are left.
     left: usize,
+    /// How many more may be made up for by others.
+    spare: usize,
     retried: u32,
     retrying: Retrying,
     over: bool,
@@ -41,6 +46,8 @@ pub(super) struct Plan {
 struct Stop {
     candidate: Candidate,
     asked: u32,
+    /// There are enough before it, unless one of them is not asked after all.
+    is_spare: bool,
     /// It was asked, and could have waited for a place.
     could_queue: bool,
     /// It closed a connection before.
@@ -50,11 +57,11 @@ struct Stop {
 
 impl Stop {
     fn new(candidate: Candidate) -> Self {
-        Self { candidate, asked: 0, could_queue: false, reset: false, failure: None }
+        Self { candidate, asked: 0, is_spare: false, could_queue: false, reset: false, failure: None }
     }
 
     fn is_untried(&self) -> bool {
-        self.asked == 0
+        self.asked == 0 && !self.is_spare
     }
 }
 
@@ -73,11 +80,18 @@ pub(super) struct Next {
 impl Plan {
     /// At most `most` deployments of `route`, and what `retrying` allows beyond that.
     pub(super) fn new(route: Route, most: usize, retrying: &Retrying) -> Self {
-        let mut candidates = route.candidates;
-        leave_out(&mut candidates, most);
-        let asked_for = candidates.first().map(|first| Arc::clone(&first.model));
+        let asked_for = route.candidates.first().map(|first| Arc::clone(&first.model));
+        let mut enough = Vec::new();
+        if route.candidates.len() > most {
+            enough.clone_from(&route.candidates);
+            leave_out(&mut enough, most);
+        }
+        let stop = |candidate: Candidate| Stop {
+            is_spare: !enough.is_empty() && !enough.contains(&candidate),
+            ..Stop::new(candidate)
+        };
         Self {
-            stops: candidates.into_iter().map(Stop::new).collect(),
+            stops: route.candidates.into_iter().map(stop).collect(),
             from: 0,
             on_context: Some(route.on_context),
             on_filter: Some(route.on_filter),
@@ -86,6 +100,7 @@ impl Plan {
             once_more: None,
             most,
             left: most.saturating_add(retrying.retries as usize),
+            spare: SPARE,
             retried: 0,
             retrying: retrying.clone(),
             over: false,
@@ -141,6 +156,10 @@ impl Plan {
     pub(super) fn failed(&mut self, index: usize, error: &Error) {
         let Some(stop) = self.stops.get_mut(index) else { return };
         stop.failure = Some((error.reason, error.retry_after));
+        if is_unasked(error.reason) && stop.asked == 1 {
+            self.make_up();
+        }
+        let Some(stop) = self.stops.get_mut(index) else { return };
         match error.reason {
             // All others of the same context would say the same.
             Reason::ContextLengthExceeded => {
@@ -163,6 +182,17 @@ impl Plan {
         }
     }
 
+    /// Another one takes the place of one that was not asked after all.
+    fn make_up(&mut self) {
+        let from = self.from;
+        let spare = self.stops.iter_mut().skip(from).find(|stop| stop.is_spare).filter(|_| self.spare > 0);
+        if let Some(stop) = spare {
+            stop.is_spare = false;
+            self.spare -= 1;
+            self.left += 1;
+        }
+    }
+
     /// A refusal by a content filter is not the answer yet.
     pub(super) fn minds_filters(&self) -> bool {
         self.on_filter.as_ref().is_none_or(|others| !others.is_empty())
@@ -172,6 +202,14 @@ impl Plan {
     pub(super) fn failures(&self, but: Option<usize>) -> usize {
         let failed = |(index, stop): &(usize, &Stop)| stop.failure.is_some() && Some(*index) != but;
         self.stops.iter().enumerate().filter(failed).count()
+    }
+
+    /// How many engines were asked, that one's with them.
+    pub(super) fn reached(&self, winner: usize) -> usize {
+        let is_unasked = |stop: &Stop| stop.failure.is_some_and(|(reason, _)| is_unasked(reason));
+        let reached =
+            |(index, stop): &(usize, &Stop)| *index == winner || (stop.asked > 0 && !is_unasked(stop));
+        self.stops.iter().enumerate().filter(reached).count()
     }
 
     /// Those who were not asked.
@@ -200,7 +238,7 @@ impl Plan {
     }
 
     fn asked(&self) -> usize {
-        self.stops.iter().filter(|stop| !stop.is_untried()).count()
+        self.stops.iter().filter(|stop| stop.asked > 0).count()
     }
 
     /// Those that still count, with their indices.
@@ -223,8 +261,9 @@ impl Plan {
 
     /// Of the same model another one is left that works: nobody needs to wait here.
     fn has_other(&self, than: usize) -> bool {
+        let is_there = |stop: &Stop| stop.is_untried() || (stop.is_spare && self.spare > 0);
         self.here()
-            .any(|(index, stop)| index != than && stop.is_untried() && !stop.candidate.deployment.is_down())
+            .any(|(index, stop)| index != than && is_there(stop) && !stop.candidate.deployment.is_down())
     }
 
     /// The first that had no place at once, and was not to be waited for: now there is nobody else.

@@ -116,6 +116,26 @@ async fn an_engine_that_was_not_asked_costs_no_budget() {
     assert_eq!(error.reason, Reason::EngineTimeout, "the one further attempt was used");
 }
 
+/// What was never asked was never paid for.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_leaves_in_a_pause_costs_no_budget() {
+    let mut bench = Bench::new(&["a"]).plays("a", fail_until(Reason::EngineOverloaded, 1500));
+    bench.dispatch.budget = Arc::new(Mutex::new(Budget::new(0.0, 1, Instant::now())));
+    let left = |bench: &Bench| {
+        let mut budget = bench.dispatch.budget();
+        std::iter::from_fn(|| budget.withdraw(Instant::now())).count()
+    };
+    tokio::time::timeout(Duration::from_secs(1), bench.ask()).await.unwrap_err();
+    assert_eq!(bench.adapter.asked(), "a@0");
+    assert_eq!(left(&bench), 10);
+    // And with nothing left nobody waits.
+    let bench = bench.plays("a", fail_until(Reason::EngineOverloaded, 1500));
+    let began = Instant::now();
+    assert_eq!(bench.ask().await, Err((Reason::EngineOverloaded, 1)));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert!(bench.measure("penstock_retry_budget_exhausted_total 1"));
+}
+
 /// D5: all engines fail under load.
 #[tokio::test(start_paused = true)]
 async fn failing_engines_are_asked_a_share_more_than_there_are_requests() {
@@ -154,6 +174,22 @@ async fn a_place_is_waited_for_only_where_nobody_else_is_left() {
     }
     assert_eq!(bench.ask().await, answered("a", "Hello", 1));
     assert_eq!(bench.adapter.asked(), "a!@0 b@0 a@0");
+}
+
+/// What may yet be done about the answer is bounded by the engines that were asked, not by those that were left alone.
+#[tokio::test(start_paused = true)]
+async fn engines_that_were_asked_are_counted() {
+    let bench = Bench::new(&["a", "b", "c"])
+        .plays("a", fail(Reason::CircuitOpen))
+        .plays("b", fail(Reason::EngineTimeout));
+    let begun = bench.begin().await.unwrap();
+    assert_eq!((begun.candidate.id(), begun.failures, begun.asked), ("c", 2, 2));
+    let busy =
+        Bench::new(&["a", "b"]).plays("a", fail(Reason::EngineBusy)).plays("b", fail(Reason::EngineBusy));
+    let begun = busy.begin().await.unwrap();
+    assert_eq!((begun.candidate.id(), begun.failures, begun.asked), ("a", 1, 1));
+    let hedged = Bench::new(&["a", "b"]).hedging(300).plays("a", vec![Silence]);
+    assert_eq!(hedged.begin().await.unwrap().asked, 2);
 }
 
 #[tokio::test(start_paused = true)]

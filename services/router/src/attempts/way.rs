@@ -56,18 +56,21 @@ impl<'a, R: Ask> Way<'a, R> {
         }
     }
 
-    pub(super) async fn go(mut self) -> Result<Begun<R::Answer>, (Error, usize)> {
+    pub(super) async fn go(mut self) -> Result<Begun<R>, (Error, usize)> {
         let hold_back = self.policy.hold_back;
         let holds_back = hold_back.chars > 0 && self.request.holds_back();
         while let Some(next) = self.plan.next(self.caller.context.remaining(), (self.dispatch.chance)()) {
+            if !next.after.is_zero() {
+                // Nobody waits for what cannot be paid for; it is paid for only after the pause, since the caller may
+                // leave in it, and it counts when it is asked.
+                if self.reached && !self.dispatch.can_withdraw() {
+                    return Err(self.unpaid());
+                }
+                sleep(next.after).await;
+            }
             let paid = if self.reached { self.dispatch.withdraw() } else { None };
             if self.reached && paid.is_none() {
-                let mut error = self.verdict.into_error(false);
-                error.retry_after.get_or_insert(RETRY_AFTER);
-                return Err((error, self.plan.failures(None)));
-            }
-            if !next.after.is_zero() {
-                sleep(next.after).await;
+                return Err(self.unpaid());
             }
             let Some(Winner { next, attempt, answer }) = self.ask(next, paid).await else { continue };
             let held = match holds_back {
@@ -81,6 +84,13 @@ impl<'a, R: Ask> Way<'a, R> {
         }
         let past_deadline = self.caller.context.remaining().is_some_and(|left| left.is_zero());
         Err((self.verdict.into_error(past_deadline), self.plan.failures(None)))
+    }
+
+    /// The budget is used up.
+    fn unpaid(self) -> (Error, usize) {
+        let mut error = self.verdict.into_error(false);
+        error.retry_after.get_or_insert(RETRY_AFTER);
+        (error, self.plan.failures(None))
     }
 
     /// Asks one deployment, and where that is slow to begin another one beside it. `None`: none of them answered.
@@ -211,15 +221,17 @@ impl<'a, R: Ask> Way<'a, R> {
         attempt.lost();
     }
 
-    fn begun(self, next: &Next, attempt: Attempt, answer: R::Answer) -> Begun<R::Answer> {
+    fn begun(self, next: &Next, attempt: Attempt, answer: R::Answer) -> Begun<R> {
         attempt.won();
         let failures = self.plan.failures(Some(next.index));
+        let asked = self.plan.reached(next.index);
+        let request = (!self.plan.is_used_up()).then_some(self.request);
         let left = Route {
             candidates: self.plan.unasked(),
             policy: self.policy,
             tokens: self.tokens,
             ..Route::default()
         };
-        Begun { candidate: next.candidate.clone(), answer, failures, left }
+        Begun { candidate: next.candidate.clone(), request, answer, failures, asked, left }
     }
 }

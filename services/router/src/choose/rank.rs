@@ -97,6 +97,7 @@ impl<R: FnMut() -> f64> Chooser<'_, R> {
     /// The deployments of `model`, the first `most` in order.
     pub(super) fn rank<'m>(&mut self, model: &'m Model, most: usize) -> Ranked<'m> {
         let mut ranked = Ranked { model, open: Vec::with_capacity(model.places.len()), vetoed: Vec::new() };
+        self.turn = self.take_turn(model);
         let probation_first = (self.random)() < PROBATION_SHARE;
         let is_alone = model.places.len() == 1;
         for (place, index) in model.places.iter().zip(0..) {
@@ -145,7 +146,7 @@ impl<R: FnMut() -> f64> Chooser<'_, R> {
                     std::mem::swap(one, other);
                 }
             }
-            Strategy::RoundRobin => self.take_turns(model, tier, most),
+            Strategy::RoundRobin => self.in_turns(tier, most),
             Strategy::Affinity => {
                 self.send_alike_alike(model, tier, most);
                 put_first(tier, most);
@@ -210,14 +211,24 @@ impl<R: FnMut() -> f64> Chooser<'_, R> {
         self.first_token(&place.load) * f64::from(place.load.in_flight().saturating_add(1))
     }
 
+    /// Whose turn it is: one for a request, however many tiers there are.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // from 0 to 2^32
+    fn take_turn(&mut self, model: &Model) -> u64 {
+        let is_own = std::mem::replace(&mut self.is_own, false);
+        match model.config.strategy {
+            // Who only wants to know whose turn it is takes none.
+            Strategy::RoundRobin if self.asked.all => model.turn.load(Relaxed),
+            Strategy::RoundRobin if is_own => model.turn.fetch_add(1, Relaxed),
+            // Of a model that is seldom asked instead the turns are for those who ask for it.
+            Strategy::RoundRobin => ((self.random)() * f64::from(u32::MAX)) as u64,
+            _ => 0,
+        }
+    }
+
     /// One after the other; where weights differ along a sequence that is spread evenly (Weyl's, by the golden
     /// ratio), so that shares hold over any stretch and no state is shared but a counter.
-    fn take_turns(&mut self, model: &Model, tier: &mut [Slot], most: usize) {
-        let turn = match self.asked.all {
-            // Who only wants to know whose turn it is takes none.
-            true => model.turn.load(Relaxed),
-            false => model.turn.fetch_add(1, Relaxed),
-        };
+    fn in_turns(&self, tier: &mut [Slot], most: usize) {
+        let turn = self.turn;
         let total: f64 = tier.iter().map(|slot| slot.weight).sum();
         let even = tier.first().map_or(0.0, |slot| slot.weight);
         let first = if tier.iter().all(|slot| slot.weight.total_cmp(&even).is_eq()) {

@@ -201,6 +201,27 @@ fn they_take_turns_and_a_dry_run_takes_none() {
 }
 
 #[test]
+fn a_turn_is_taken_once_for_a_request_and_only_by_who_asks_for_the_model() {
+    let targets = [target("a", 1.0, 1), target("b", 1.0, 1), target("last", 1.0, 2)];
+    let shares = Case::new(Strategy::RoundRobin, &targets).shares(300);
+    assert_eq!((shares["a"], shares["b"]), (150, 150), "a second tier takes a turn of the first");
+
+    let mut case = Case::even(Strategy::RoundRobin, 2);
+    let fallbacks = vec!["m".to_owned()];
+    case.others = vec![ModelConfig { fallbacks, ..model("n", &[target("n", 1.0, 1)]) }];
+    case.at("n");
+    case.with(false, |registry, model, asked| {
+        let mut shares = HashMap::<_, u32>::new();
+        for _ in 0..100 {
+            let first = choose(registry, model, asked).unwrap().0.candidates.remove(0);
+            *shares.entry(first.id().to_owned()).or_default() += 1;
+            choose(registry, registry.resolve("n").unwrap(), asked).unwrap();
+        }
+        assert_eq!((shares["d0"], shares["d1"]), (50, 50), "requests for `n` take turns of its fallback");
+    });
+}
+
+#[test]
 fn the_better_of_two_is_asked_and_who_is_unknown_is_tried() {
     let mut case = Case::even(Strategy::LeastLatency, 2);
     case.at("d0").load.first_content(Duration::from_millis(100));

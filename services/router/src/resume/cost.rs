@@ -10,6 +10,11 @@ use crate::{
 /// The member of the usage that tells what was thrown away.
 const PENSTOCK: &str = "penstock";
 
+/// Leaves out what was thrown away: for who gets the answer from the cache nothing was.
+pub(crate) fn without_discarded(usage: &mut Usage) {
+    usage.extensions.retain(|extension| extension.name != PENSTOCK);
+}
+
 /// Tokens of an answer that is made by more than one engine.
 #[derive(Debug, Default)]
 pub(super) struct Cost {
@@ -57,7 +62,7 @@ impl Cost {
         }
         let prompts = usage.prompt_tokens.saturating_mul(self.broken);
         let discarded = prompts.saturating_add(self.broken_tokens).saturating_add(dropped);
-        usage.extensions.retain(|extension| extension.name != PENSTOCK);
+        without_discarded(usage);
         let json = format!("{{\"discarded_tokens\":{discarded}}}");
         usage.extensions.push(Extension { name: PENSTOCK.to_owned(), json });
     }

@@ -33,6 +33,15 @@ pub(super) fn can_be_continued(request: &GenerateRequest, said: &Said) -> bool {
         && said.plain().is_some_and(|(text, _)| !text.trim().is_empty())
 }
 
+/// So few bytes may well come twice in a row by themselves, as "A" does in "AAPL".
+const REPEATED_MIN_BYTES: usize = 6;
+
+/// Whether nobody could tell if such an engine repeats `said` or goes on with the same once more.
+pub(super) fn is_ambiguous(said: &Said, engine: &str) -> bool {
+    let (repeats, _) = habits(engine);
+    repeats && said.plain().is_some_and(|(text, _)| text.trim_end().len() < REPEATED_MIN_BYTES)
+}
+
 /// Whether an engine may repeat a prefill before it goes on, and whether it must not end with white space. Who is
 /// behind an engine that is not named here may be llama.cpp, some versions of which repeat it.
 pub(super) fn habits(engine: &str) -> (bool, bool) {
@@ -126,6 +135,19 @@ mod tests {
             assert!(!can_be_continued(&request, &said), "{request:?}");
         }
         assert!(can_be_continued(&GenerateRequest { extensions: extension("top_k"), ..asked() }, &said));
+    }
+
+    #[test]
+    fn a_short_text_is_no_proof_of_a_repetition() {
+        for (said, engine, is_so) in [
+            ("A", "llama-cpp", true),
+            ("Hello ", "llama-cpp", true),
+            ("Hello,", "llama-cpp", false),
+            ("A", "penstock", true),
+            ("A", "vllm", false),
+        ] {
+            assert_eq!(is_ambiguous(&heard(&[text(said)]), engine), is_so, "{said} {engine}");
+        }
     }
 
     #[test]

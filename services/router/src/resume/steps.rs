@@ -96,6 +96,12 @@ impl Steps {
         self.refused = Some(candidate);
     }
 
+    /// It was not asked to go on: it may say it again.
+    pub(super) fn passed_over(&mut self, candidate: Candidate) {
+        self.spare += 1;
+        self.refused(candidate);
+    }
+
     /// Nobody else is left to ask: the one that is asked may well be waited for.
     pub(super) fn is_last(&self) -> bool {
         self.left.is_empty()

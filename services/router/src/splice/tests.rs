@@ -95,6 +95,49 @@ fn texts() -> impl Strategy<Value = String> {
     .prop_map(|words| words.concat())
 }
 
+/// What one choice says.
+struct Told<'a> {
+    texts: &'a [String],
+    roles: bool,
+}
+
+impl Told<'_> {
+    /// Its pieces, cut at these places.
+    fn pieces(&self, cuts: &[usize]) -> Vec<GenerateChunk> {
+        let mut pieces = if self.roles { vec![role()] } else { Vec::new() };
+        let texts = || self.texts.iter().cycle();
+        let thoughts = texts().take(1).flat_map(|text| in_pieces(text, cuts)).map(|mut piece| {
+            let delta = piece.choices[0].delta.as_mut().unwrap();
+            delta.reasoning = delta.content.take();
+            piece
+        });
+        pieces.extend(thoughts);
+        pieces.extend(texts().skip(1).take(1).flat_map(|text| in_pieces(text, &cuts[1..])));
+        pieces.push(call(0, Some("id"), Some("f"), ""));
+        let arguments = texts().take(2).flat_map(|text| in_pieces(text, &cuts[2..]));
+        pieces.extend(arguments.map(|piece| call(0, None, None, &content(&[piece]))));
+        pieces.push(finish("stop"));
+        pieces
+    }
+}
+
+/// All of the choices, side by side in an order that `chance` gives.
+fn tell(choices: &[Told<'_>], chance: &[usize]) -> Vec<GenerateChunk> {
+    let mut left: Vec<_> = choices.iter().map(|told| told.pieces(&chance[..6]).into_iter()).collect();
+    let mut chunks = Vec::new();
+    for at in chance.iter().cycle() {
+        let index = at % left.len();
+        if left.iter().all(|left| left.len() == 0) {
+            return chunks;
+        }
+        let some = (0..left.len()).map(|n| (index + n) % left.len()).find(|n| left[*n].len() > 0);
+        let mut chunk = left[some.unwrap()].next().unwrap();
+        chunk.choices[0].index = i64::try_from(some.unwrap()).unwrap();
+        chunks.push(chunk);
+    }
+    chunks
+}
+
 fn at_boundary(text: &str, near: usize) -> usize {
     (0..=near % (text.len() + 1)).rev().find(|at| text.is_char_boundary(*at)).unwrap()
 }
@@ -141,6 +184,24 @@ proptest! {
             });
             prop_assert!(diverged, "{:?} for {:?}", another, &text[..cut]);
             prop_assert_eq!(content(&got), "");
+        }
+    }
+
+    /// Choices that come side by side, each of thoughts, text and a call, with roles or without.
+    #[test]
+    fn a_replay_is_the_rest_of_every_choice(
+        texts in prop::collection::vec(texts(), 4), roles: bool, cut: usize,
+        first in prop::collection::vec(any::<usize>(), 24), second in prop::collection::vec(any::<usize>(), 24),
+    ) {
+        let choices: Vec<_> = texts.chunks(2).map(|texts| Told { texts, roles }).collect();
+        let (told, again) = (tell(&choices, &first), tell(&choices, &second));
+        let told = &told[..cut % (told.len() + 1)];
+        let mut said = heard(told);
+        passed(&mut Splice::Replay(Replay::default()), &mut said, &again).unwrap();
+        let whole = heard(&again);
+        for index in 0..2 {
+            let words = |said: &Said| said.choice(index).map(|speech| format!("{speech:?}"));
+            prop_assert_eq!(words(&said), words(&whole), "{:?}", told);
         }
     }
 
@@ -263,6 +324,9 @@ fn the_order_of_thought_and_text_counts_and_each_choice_has_its_own() {
     let rest = replayed(&told, &[other(piece("xyz")), piece("abc")]).unwrap();
     assert_eq!(content(&rest), "yzc");
     assert_eq!(replayed(&told, &[other(piece("ab"))]), Err(Diverged));
+    // One that had not begun: of a text that is continued no role comes first.
+    let rest = replayed(&[piece("ab")], &[piece("ab"), other(piece("x")), other(piece("y")), piece("c")]);
+    assert_eq!(rest.map(|rest| content(&rest)), Ok("xyc".to_owned()));
 }
 
 #[test]

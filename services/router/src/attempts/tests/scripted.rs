@@ -217,7 +217,7 @@ impl Bench {
         self
     }
 
-    pub(super) async fn begin(&self) -> Result<Begun<Stream>, (Error, usize)> {
+    pub(super) async fn begin(&self) -> Result<Begun<GenerateRequest>, (Error, usize)> {
         let request = GenerateRequest { stream: true, ..GenerateRequest::default() };
         self.dispatch.begin(&self.caller, request, self.route.clone()).await
     }
