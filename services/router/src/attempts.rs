@@ -67,8 +67,8 @@ pub(crate) trait Ask: Clone + Default + Send {
         asking: &Asking<'_>,
     ) -> impl Future<Output = Result<Self::Answer, Status>> + Send;
 
-    /// Whether more of the answer than its first content may be held back.
-    fn holds_back(&self) -> bool {
+    /// Whether the answer comes as it is made: then more of it than its first content may be held back.
+    fn is_streamed(&self) -> bool {
         false
     }
 
@@ -171,7 +171,8 @@ impl Dispatch {
             let message = "too much of the traffic is asked again already";
             return Err(Error::new(Reason::ModelUnavailable, message).with_retry_after(RETRY_AFTER));
         };
-        let attempt = Attempt::begin(asking.caller, asking.candidate, kind, Some(paid));
+        let attempt =
+            Attempt::begin((asking.caller, asking.candidate, kind), request.is_streamed(), Some(paid));
         match request.ask(self.adapter.clone(), asking).await {
             Ok(answer) => {
                 attempt.has_content();
@@ -217,19 +218,21 @@ struct Attempt {
     candidate: Candidate,
     noted: Noted,
     began: Instant,
+    streamed: bool,
     /// `None`: it is the first that reaches an engine.
     paid: Option<Withdrawal>,
 }
 
 impl Attempt {
-    fn begin(caller: &Caller, candidate: &Candidate, kind: AttemptKind, paid: Option<Withdrawal>) -> Self {
+    fn begin(asking: (&Caller, &Candidate, AttemptKind), streamed: bool, paid: Option<Withdrawal>) -> Self {
+        let (caller, candidate, kind) = asking;
         let noted = caller.trail.begin(candidate, kind);
-        Self { candidate: candidate.clone(), noted, began: Instant::now(), paid }
+        Self { candidate: candidate.clone(), noted, began: Instant::now(), streamed, paid }
     }
 
     /// It has its first content.
     fn has_content(&self) {
-        self.candidate.deployment.load.first_content(self.began.elapsed());
+        self.candidate.deployment.load.times(self.streamed).first_content(self.began.elapsed());
     }
 
     /// The answer is its.

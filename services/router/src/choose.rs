@@ -128,6 +128,8 @@ struct Chooser<'a, R> {
     asked: &'a Asked<'a>,
     /// Tokens that the prompt has at least.
     least_tokens: u64,
+    /// The answer is to come as it is made.
+    streamed: bool,
     now: Instant,
     /// Gives numbers from 0 to 1.
     random: R,
@@ -140,7 +142,8 @@ struct Chooser<'a, R> {
 impl<'a, R: FnMut() -> f64> Chooser<'a, R> {
     fn new(registry: &'a Registry, asked: &'a Asked<'a>, now: Instant, random: R) -> Self {
         let least_tokens = asked.request.map_or(0, prompt::least_tokens);
-        Self { registry, asked, least_tokens, now, random, is_own: true, turn: 0 }
+        let streamed = asked.request.is_some_and(|request| request.stream);
+        Self { registry, asked, least_tokens, streamed, now, random, is_own: true, turn: 0 }
     }
 
     fn choose(mut self, model: &Model) -> (Result<Route, Error>, Decision) {
@@ -302,7 +305,7 @@ impl<R> Chooser<'_, R> {
 
     /// Seconds to the first token, as far as they are known.
     fn first_token(&self, load: &Load) -> f64 {
-        load.expected_at(self.now).unwrap_or_default()
+        load.times(self.streamed).expected_at(self.now).unwrap_or_default()
     }
 }
 

@@ -22,9 +22,17 @@ const SAMPLES: usize = 128;
 const SAMPLES_MIN: usize = 20;
 
 /// What is seen of one deployment.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Load {
     in_flight: AtomicU32,
+    streamed: Times,
+    whole: Times,
+}
+
+/// How long requests took to their first content. An answer in one piece has it at its end: such times are kept
+/// apart from those of streams.
+#[derive(Debug)]
+pub(crate) struct Times {
     /// Peak EWMA in microseconds, and when it was right in milliseconds after `since`: half of the bits each.
     /// 0: nothing was seen yet.
     peak: AtomicU64,
@@ -35,10 +43,9 @@ pub(crate) struct Load {
     seen: AtomicU32,
 }
 
-impl Default for Load {
+impl Default for Times {
     fn default() -> Self {
         Self {
-            in_flight: AtomicU32::default(),
             peak: AtomicU64::default(),
             since: Instant::now(),
             samples: std::array::from_fn(|_| AtomicU32::default()),
@@ -69,6 +76,21 @@ impl Load {
         self.in_flight.load(Relaxed)
     }
 
+    /// How long its streams, or its answers in one piece, took to their first content.
+    pub(crate) fn times(&self, streamed: bool) -> &Times {
+        if streamed { &self.streamed } else { &self.whole }
+    }
+
+    /// The time to the first content to expect of a stream, else of an answer in one piece; `None`: nothing was
+    /// seen yet.
+    pub(crate) fn expected(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let seconds = self.streamed.expected_at(now).or_else(|| self.whole.expected_at(now));
+        seconds.map(Duration::from_secs_f64)
+    }
+}
+
+impl Times {
     /// Takes note of the time from a request to its first content, or to the moment when it was given up.
     pub(crate) fn first_content(&self, after: Duration) {
         let at = self.at(Instant::now());
@@ -82,12 +104,8 @@ impl Load {
         }
     }
 
-    /// The time to the first content to expect (peak EWMA); `None`: nothing was seen yet.
-    pub(crate) fn expected(&self) -> Option<Duration> {
-        self.expected_at(Instant::now()).map(Duration::from_secs_f64)
-    }
-
-    /// The same in seconds, at a moment: bad news counts at once, good news and silence slowly.
+    /// The seconds to expect at a moment (peak EWMA): bad news counts at once, good news and silence slowly. `None`:
+    /// nothing was seen yet.
     pub(crate) fn expected_at(&self, now: Instant) -> Option<f64> {
         let peak = self.peak.load(Relaxed);
         let (micros, at) = unpack(peak);
@@ -161,15 +179,15 @@ mod tests {
     async fn bad_news_counts_at_once_good_news_and_silence_slowly() {
         let load = Load::default();
         assert_eq!(load.expected(), None);
-        load.first_content(SECOND);
-        load.first_content(4 * SECOND);
+        load.times(true).first_content(SECOND);
+        load.times(true).first_content(4 * SECOND);
         assert!(near(&load, 4.0), "{load:?}");
-        load.first_content(SECOND);
+        load.times(true).first_content(SECOND);
         assert!(near(&load, 4.0), "no time has passed");
         advance(FADES_IN).await;
         let third = (15.0_f64 / 16.0).powi(16);
         assert!(near(&load, 4.0 * third), "{load:?}");
-        load.first_content(SECOND);
+        load.times(true).first_content(SECOND);
         assert!(near(&load, 4.0 * third + (1.0 - third)), "{load:?}");
         advance(100 * FADES_IN).await;
         assert!(near(&load, 0.0), "what was long ago is no reason not to try it");
@@ -179,15 +197,25 @@ mod tests {
     async fn the_slowest_of_twenty_is_known_from_twenty_and_forgets() {
         let load = Load::default();
         for n in 1..20 {
-            load.first_content(n * SECOND);
-            assert_eq!(load.p95(), None);
+            load.times(true).first_content(n * SECOND);
+            assert_eq!(load.times(true).p95(), None);
         }
-        load.first_content(20 * SECOND);
-        assert_eq!(load.p95(), Some(19 * SECOND));
+        load.times(true).first_content(20 * SECOND);
+        assert_eq!(load.times(true).p95(), Some(19 * SECOND));
         for _ in 0..SAMPLES {
-            load.first_content(SECOND);
+            load.times(true).first_content(SECOND);
         }
-        assert_eq!(load.p95(), Some(SECOND));
+        assert_eq!(load.times(true).p95(), Some(SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_in_one_piece_says_nothing_of_streams() {
+        let load = Load::default();
+        load.times(false).first_content(20 * SECOND);
+        assert_eq!(load.times(true).expected_at(Instant::now()), None);
+        assert!(near(&load, 20.0), "it is shown where nothing else is known");
+        load.times(true).first_content(SECOND);
+        assert!(near(&load, 1.0));
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Ask for GenerateRequest {
         Ok((held_back, rest))
     }
 
-    fn holds_back(&self) -> bool {
+    fn is_streamed(&self) -> bool {
         self.stream
     }
 

@@ -24,6 +24,7 @@ pub(super) struct Way<'a, R> {
     dispatch: &'a Dispatch,
     caller: &'a Caller,
     request: R,
+    streamed: bool,
     tokens: u64,
     policy: Arc<ModelConfig>,
     plan: Plan,
@@ -46,6 +47,7 @@ impl<'a, R: Ask> Way<'a, R> {
         Self {
             dispatch,
             caller,
+            streamed: request.is_streamed(),
             request,
             tokens: route.tokens,
             policy: Arc::clone(&route.policy),
@@ -58,7 +60,7 @@ impl<'a, R: Ask> Way<'a, R> {
 
     pub(super) async fn go(mut self) -> Result<Begun<R>, (Error, usize)> {
         let hold_back = self.policy.hold_back;
-        let holds_back = hold_back.chars > 0 && self.request.holds_back();
+        let holds_back = hold_back.chars > 0 && self.streamed;
         while let Some(next) = self.plan.next(self.caller.context.remaining(), (self.dispatch.chance)()) {
             if !next.after.is_zero() {
                 // Nobody waits for what cannot be paid for; it is paid for only after the pause, since the caller may
@@ -148,7 +150,7 @@ impl<'a, R: Ask> Way<'a, R> {
         next: &Next,
         paid: Option<Withdrawal>,
     ) -> (Attempt, impl Future<Output = (usize, Result<R::Answer, Status>)> + Send + use<'a, R>) {
-        let attempt = Attempt::begin(self.caller, &next.candidate, next.kind, paid);
+        let attempt = Attempt::begin((self.caller, &next.candidate, next.kind), self.streamed, paid);
         // The last attempt takes the request: a prompt may be large.
         let request = match self.plan.is_used_up() {
             true => std::mem::take(&mut self.request),
@@ -167,7 +169,7 @@ impl<'a, R: Ask> Way<'a, R> {
     fn hedge_after(&self, next: &Next) -> Option<Duration> {
         match self.policy.hedge? {
             _ if self.hedged => None,
-            Hedge::P95 => next.candidate.deployment.load.p95(),
+            Hedge::P95 => next.candidate.deployment.load.times(self.streamed).p95(),
             Hedge::After(time) => Some(time),
         }
     }

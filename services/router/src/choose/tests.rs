@@ -224,10 +224,10 @@ fn a_turn_is_taken_once_for_a_request_and_only_by_who_asks_for_the_model() {
 #[test]
 fn the_better_of_two_is_asked_and_who_is_unknown_is_tried() {
     let mut case = Case::even(Strategy::LeastLatency, 2);
-    case.at("d0").load.first_content(Duration::from_millis(100));
+    case.at("d0").load.times(false).first_content(Duration::from_millis(100));
     assert_eq!(case.shares(50).len(), 1, "nothing is known of d1");
     assert_eq!(case.first(), "d1");
-    case.at("d1").load.first_content(Duration::from_millis(300));
+    case.at("d1").load.times(false).first_content(Duration::from_millis(300));
     assert_eq!(case.shares(50)["d0"], 50);
     let _busy = case.busy("d0", 3);
     assert_eq!(case.shares(50)["d1"], 50, "four at 100 ms are more than one at 300 ms");
@@ -259,7 +259,7 @@ fn who_costs_least_is_asked_and_an_unknown_price_comes_last() {
 fn a_model_is_loaded_only_where_waiting_costs_more() {
     let mut case = Case::even(Strategy::LoadedFirst, 2);
     (case.at("d0").loaded, case.at("d1").loaded) = (Some(true), Some(false));
-    case.at("d0").load.first_content(Duration::from_secs(5));
+    case.at("d0").load.times(false).first_content(Duration::from_secs(5));
     assert_eq!(case.order(), ["d0", "d1"], "30 s are expected where nobody says");
     let _busy = case.busy("d0", 6);
     assert_eq!(case.order(), ["d1", "d0"], "seven at 5 s");
@@ -470,7 +470,7 @@ fn a_caller_can_steer_and_is_told_if_that_leads_nowhere() {
     assert_eq!(fields(error), [metadata::MAX_COST]);
 
     case.steering = Steering { max_latency: Some(Duration::from_secs(1)), ..Steering::default() };
-    case.at("d0").load.first_content(Duration::from_secs(2));
+    case.at("d0").load.times(false).first_content(Duration::from_secs(2));
     assert_eq!(case.order(), ["d1"]);
     case.at("d1").loaded = Some(false);
     assert_eq!(fields(case.error()), [metadata::MAX_LATENCY], "it would have to be loaded");
@@ -528,7 +528,7 @@ prop_compose! {
     ) -> (u64, f64, Deployment, usize) {
         let load = Load::default();
         if let Some(millis) = millis {
-            load.first_content(Duration::from_millis(millis));
+            load.times(false).first_content(Duration::from_millis(millis));
         }
         let retry_at = Instant::now() + if soon { Duration::ZERO } else { Duration::from_secs(60) };
         let deployment = Deployment {
@@ -580,7 +580,7 @@ proptest! {
         let mut case = Case::even(Strategy::LeastLatency, loads.len());
         let mut guards = Vec::new();
         for (n, (millis, in_flight)) in loads.iter().enumerate() {
-            case.at(&format!("d{n}")).load.first_content(Duration::from_millis(*millis));
+            case.at(&format!("d{n}")).load.times(false).first_content(Duration::from_millis(*millis));
             guards.extend(case.busy(&format!("d{n}"), *in_flight));
         }
         let wait = |id: &str| {

@@ -62,7 +62,7 @@ async fn the_words_hold_the_numbers() {
         price: Some(Price { input: 2.0, output: 10.0 }),
         ..deployment("a")
     };
-    deployment.load.first_content(Duration::from_millis(340));
+    deployment.load.times(false).first_content(Duration::from_millis(340));
     let vetoes = Vetoes(VETOES.iter().fold(0, |all, (veto, _)| all | veto.0));
     let decision = Decision {
         needs: Needs::of(&request),
