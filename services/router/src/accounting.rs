@@ -284,6 +284,7 @@ fn log(Ended { account, took }: &Ended) {
     let milliseconds = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
         request_id = account.context.request_id(),
+        decision = account.trail.id(),
         key_id = account.principal.key_id,
         tenant = account.principal.tenant,
         model = &*account.model,

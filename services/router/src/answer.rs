@@ -169,6 +169,7 @@ impl Answer {
 
     /// The answer broke: somebody else goes on with it, if anybody can.
     fn break_off(&mut self, error: Error) -> Option<Result<GenerateResponse, Status>> {
+        self.note_break(error.reason);
         // The engine need not go on with what nobody hears.
         self.rest = None;
         match self.resume.take().map_or(Err(error.clone()), |resume| resume.go_on(error)) {
@@ -192,6 +193,13 @@ impl Answer {
             }
             Err(error) => Err(self.fail(error)),
         })
+    }
+
+    /// Says in the decision that the attempt did not go well to its end, though it had begun to.
+    fn note_break(&mut self, reason: Reason) {
+        if let Some(account) = self.record.account() {
+            account.trail.broke(reason.as_str());
+        }
     }
 
     fn fail(&mut self, error: Error) -> Status {
@@ -233,6 +241,7 @@ impl Stream for Answer {
                     if let Some(resume) = &mut this.resume
                         && let Err(diverged) = resume.take(&mut message)
                     {
+                        this.note_break(diverged.reason);
                         return Poll::Ready(Some(Err(this.fail(diverged))));
                     }
                     if this.pass(&mut message) {
@@ -259,11 +268,16 @@ impl Stream for Answer {
 
 #[cfg(test)]
 mod tests {
-    use penstock_proto::inference::v1::{Choice, CustomCall, Delta, FunctionCall, ToolCall, Usage};
+    use std::sync::Arc;
+
+    use penstock_proto::{
+        inference::v1::{Choice, CustomCall, Delta, FunctionCall, ToolCall, Usage},
+        router::v1::AttemptKind,
+    };
     use tokio_stream::StreamExt as _;
 
     use super::*;
-    use crate::accounting::tests::recorder;
+    use crate::{accounting::tests::recorder, decision::Candidate, decisions::OK};
 
     fn message(index: i64, content: &str, finish_reason: Option<&str>) -> GenerateResponse {
         let delta = Delta { content: Some(content.into()), ..Delta::default() };
@@ -282,13 +296,21 @@ mod tests {
         for messages in
             [vec![], vec![message(0, "a", None)], vec![message(0, "a", Some("stop")), message(1, "b", None)]]
         {
-            let (record, mut records) = recorder();
+            let (mut record, mut records) = recorder();
+            let candidate = Candidate { model: "m".into(), deployment: Arc::default() };
+            let trail = record.account().unwrap().trail.clone();
+            trail.begin(&candidate, AttemptKind::First).end(OK);
             let answer = Answer::new(messages, None, false, true, None, record);
             let last = answer.collect::<Vec<_>>().await.pop().unwrap().unwrap_err();
             assert_eq!(Error::from(&last).reason, Reason::EngineCut);
             let record = records.try_recv().unwrap().account;
             assert_eq!(record.outcome, Some(Err(Reason::EngineCut)));
             assert!(record.answer.is_none(), "C11: never kept");
+            assert_eq!(
+                trail.so_far().attempts[0].outcome,
+                Some("ENGINE_CUT"),
+                "it did not go well to its end"
+            );
         }
     }
 

@@ -29,7 +29,7 @@ use crate::{
     budget::{Budget, Withdrawal},
     config::{HoldBack, Retrying},
     decision::{Candidate, Route},
-    decisions::{Noted, Trail},
+    decisions::{Noted, OK, Trail},
     resume::Resumed,
     service::RETRY_AFTER,
 };
@@ -237,7 +237,7 @@ impl Attempt {
 
     /// The answer is its.
     fn won(self) {
-        self.noted.end("OK");
+        self.noted.end(OK);
     }
 
     /// Another one had its first content before.

@@ -130,6 +130,13 @@ pub(crate) struct Decision {
     pub(crate) policy: Arc<ModelConfig>,
 }
 
+/// US dollars, to the millionth, and of less at least two digits: what a short text costs is not nothing.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // bounded
+pub(crate) fn dollars(cost: f64) -> String {
+    let digits = if cost > 0.0 { (1.0 - cost.log10().floor()).clamp(6.0, 12.0) as usize } else { 6 };
+    format!("{cost:.digits$}")
+}
+
 /// What a caller says about the way of a request, by metadata.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Steering {
@@ -141,4 +148,22 @@ pub(crate) struct Steering {
     pub(crate) max_cost: Option<f64>,
     /// Longest time to the first token that may be expected.
     pub(crate) max_latency: Option<std::time::Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_costs_are_not_called_nothing() {
+        for (cost, told) in [
+            (0.0, "0.000000"),
+            (1.5, "1.500000"),
+            (0.000_517, "0.000517"),
+            (0.000_000_1, "0.00000010"),
+            (0.000_000_052, "0.000000052"),
+        ] {
+            assert_eq!(dollars(cost), told);
+        }
+    }
 }

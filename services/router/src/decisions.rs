@@ -19,6 +19,9 @@ const CONSIDERED_MAX: usize = 32;
 /// Most that are forgotten for one that is new: whatever was kept in a busy hour does not go all at once.
 const FORGOTTEN_MAX: usize = 2;
 
+/// The outcome of what went well.
+pub(crate) const OK: &str = "OK";
+
 /// Decisions that were made. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Decisions {
@@ -173,6 +176,15 @@ impl Trail {
     /// Shows every attempt, in order of time.
     pub(crate) fn each_attempt(&self, show: impl FnMut(&Attempt)) {
         self.log().attempts.iter().for_each(show);
+    }
+
+    /// Notes that the attempt that gave the answer broke after its first content, for a reason of that name.
+    pub(crate) fn broke(&self, reason: &'static str) {
+        let mut log = self.log();
+        // No more than one gives an answer at a time: the last of those that began well.
+        if let Some(attempt) = log.attempts.iter_mut().rev().find(|attempt| attempt.outcome == Some(OK)) {
+            attempt.outcome = Some(reason);
+        }
     }
 
     /// Notes how the request ended: `OK` or a reason's name.

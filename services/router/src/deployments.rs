@@ -1,7 +1,13 @@
 //! Follows what the adapter reports of its deployments, and keeps up to date with it: the registry, by which
 //! deployments are chosen, and the health of every model.
 
-use std::{collections::HashMap, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use penstock_chassis::{CallContext, Channel, Chassis, Component, Health, Live, reload::Update};
@@ -36,6 +42,8 @@ const FINDING: Duration = Duration::from_secs(5);
 const ADAPTER: &str = "inference-adapter";
 
 type Client = DeploymentsClient<Channel>;
+/// Names with the models that have them.
+type Ambiguous = BTreeMap<String, Vec<Arc<str>>>;
 
 /// The registry, kept up to date in the background. While the adapter says nothing the last one stays.
 /// `live`: how requests are routed from the next change on.
@@ -59,6 +67,7 @@ pub(crate) fn follow(
         health,
         models,
         reported: Vec::new(),
+        ambiguous: Ambiguous::new(),
         first: None,
         lost: false,
     };
@@ -80,6 +89,8 @@ struct Follower {
     models: Component,
     /// What was reported last.
     reported: Vec<DeploymentReport>,
+    /// The names of which was last said that only upper and lower case tell them apart.
+    ambiguous: Ambiguous,
     /// When the first report came.
     first: Option<Instant>,
     /// The check of the adapter said, when that was last looked at, that it is lost.
@@ -163,8 +174,24 @@ impl Follower {
                 Arc::new(read(report, load, now))
             })
             .collect();
-        self.registry.store(Arc::new(Registry::new(&self.routing, &read)));
+        let registry = Registry::new(&self.routing, &read);
+        self.warn(registry.ambiguous());
+        self.registry.store(Arc::new(registry));
         self.show();
+    }
+
+    /// Says which names are ambiguous, once: the registry is built anew with every report.
+    fn warn(&mut self, ambiguous: Ambiguous) {
+        let new = ambiguous.iter().filter(|(name, models)| self.ambiguous.get(*name) != Some(*models));
+        for (name, models) in new {
+            let models = models.join(", ");
+            tracing::warn!(
+                name,
+                models,
+                "only upper and lower case tell models apart: callers must write it"
+            );
+        }
+        self.ambiguous = ambiguous;
     }
 
     /// Refreshes what changes with every check. States are left to the watch: another replica of the adapter may

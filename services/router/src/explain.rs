@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::{
     config::Strategy,
-    decision::{Considered, Decision, Vetoes},
+    decision::{Considered, Decision, Vetoes, dollars},
     decisions::{Attempt, Seen, Trail},
     registry::Deployment,
 };
@@ -138,7 +138,10 @@ impl Told<'_> {
                 format!("it lacks a tag that x-penstock-tags asks for; it has {}", deployment.tags.join(", "))
             }
             Vetoes::COST => match cost(deployment, self.decision) {
-                Some(cost) => format!("{cost:.6} US dollars are more than x-penstock-max-cost allows"),
+                Some(cost) => {
+                    let cost = dollars(cost);
+                    format!("{cost} US dollars are more than x-penstock-max-cost allows")
+                }
                 None => "nobody knows what it costs, and x-penstock-max-cost sets a ceiling".to_owned(),
             },
             Vetoes::LATENCY => {

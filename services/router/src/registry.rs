@@ -234,7 +234,6 @@ impl Registry {
         models.append(&mut added);
         let known: HashMap<_, _> = reported.iter().map(|one| (one.id.as_str(), one)).collect();
         models.values_mut().for_each(|model| model.place(&known));
-        names.warn_of_ambiguities();
         Self { models, names, auto: routing.auto.clone() }
     }
 
@@ -255,7 +254,8 @@ impl Registry {
             }
             several => return Found::Ambiguous(several.iter().filter_map(model).collect()),
         }
-        if let Some(auto) = self.auto.as_ref().filter(|_| AUTO.contains(&name)) {
+        let is_auto = || AUTO.iter().any(|auto| auto.eq_ignore_ascii_case(name));
+        if let Some(auto) = self.auto.as_ref().filter(|_| is_auto()) {
             return Found::Auto(auto);
         }
         match self.names.by_star(name).and_then(model) {
@@ -275,6 +275,11 @@ impl Registry {
     /// What `auto` means; `None`: nothing, or it is the name of a model.
     pub(crate) fn auto(&self) -> Option<&AutoConfig> {
         self.auto.as_ref().filter(|_| matches!(self.find(AUTO[0]), Found::Auto(_)))
+    }
+
+    /// The names that upper and lower case alone tell apart, in lower case, with the models that have them.
+    pub(crate) fn ambiguous(&self) -> BTreeMap<String, Vec<Arc<str>>> {
+        self.names.ambiguous()
     }
 
     /// All models, by name.

@@ -377,7 +377,8 @@ fn estimate(request: &GenerateRequest, default_completion_tokens: u64) -> (u64, 
 /// Notes in the log that a request was not let in.
 fn refused(context: &CallContext, status: Status) -> Status {
     let reason = Error::from(&status).reason;
-    tracing::info!(request_id = context.request_id(), reason = reason.as_str(), "refused");
+    let decision = status.metadata().get(metadata::DECISION).and_then(|id| id.to_str().ok());
+    tracing::info!(request_id = context.request_id(), decision, reason = reason.as_str(), "refused");
     status
 }
 

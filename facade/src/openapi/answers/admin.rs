@@ -69,7 +69,7 @@ pub(super) const ANSWERS: &[Answer] = &[
         ("kind", Words(KINDS), Always, "What it was for."),
         ("started_after_ms", Number, OrNull, "Milliseconds from the decision to its beginning."),
         ("took_ms", Number, OrNull, "Milliseconds to its first content, or its failure. null: neither yet."),
-        ("outcome", Text, OrNull, "OK, a reason, or LOST of a hedge that came second. null: not ended yet."),
+        ("outcome", Text, OrNull, "OK, a reason (also where it broke after its first content), LOST where another one beside it came first, CANCELLED where the caller left before. null: not ended yet."),
     ]),
     Answer("LimitState", "", "A limit, as it is.", &[
         ("name", Text, Always, "Where it comes from and what it counts, such as key.requests."),

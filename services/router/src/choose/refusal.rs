@@ -7,7 +7,7 @@ use penstock_proto::{
 
 use super::Chooser;
 use crate::{
-    decision::Vetoes,
+    decision::{Vetoes, dollars},
     registry::{Deployment, Place},
     service::RETRY_AFTER,
 };
@@ -82,7 +82,7 @@ impl<R> Chooser<'_, R> {
                 let costs = all.iter().filter_map(|(deployment, _)| self.cost(deployment));
                 let least = costs.min_by(f64::total_cmp);
                 let least = least.map_or("no price is known".to_owned(), |cost| {
-                    format!("the least that is expected is {cost:.6} US dollars")
+                    format!("the least that is expected is {} US dollars", dollars(cost))
                 });
                 format!("no deployment of the model costs so little ({least}): raise it or leave it out")
             }

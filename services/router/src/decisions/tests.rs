@@ -88,6 +88,10 @@ async fn attempts_are_noted_with_their_times_and_ends() {
         ]
     );
     assert_eq!((log.attempts[0].took, log.outcome), (Some(seconds(2)), Some("OK")));
+    trail.broke("ENGINE_CUT");
+    trail.broke("ENGINE_TIMEOUT");
+    let outcomes: Vec<_> = trail.so_far().attempts.iter().filter_map(|one| one.outcome).collect();
+    assert_eq!(outcomes, ["ENGINE_FAILED", "CANCELLED", "ENGINE_CUT"], "what failed before did not break");
 }
 
 #[tokio::test(start_paused = true)]

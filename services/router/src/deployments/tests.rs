@@ -41,6 +41,7 @@ async fn models_follow_the_check_of_an_adapter_that_hangs() {
         models: health.component("models", Kind::Part, true),
         health: health.clone(),
         reported: Vec::new(),
+        ambiguous: Ambiguous::new(),
         first: None,
         lost: false,
     };

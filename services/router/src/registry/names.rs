@@ -75,19 +75,23 @@ impl Names {
         self.folded.get(&name.to_lowercase()).map_or(&[], Vec::as_slice)
     }
 
-    /// The one with an alias whose star can stand for the rest of the name.
+    /// The one with an alias whose star can stand for the rest of the name; else, if there is only one, that of
+    /// which this is so but for upper and lower case.
     pub(super) fn by_star(&self, name: &str) -> Option<&Arc<str>> {
-        let stands_for = |alias: &str| Pattern::of(alias).is_some_and(|alias| alias.star(name).is_some());
-        self.starred.iter().find(|(alias, _)| stands_for(alias)).map(|(_, model)| model)
+        let is_of = |alias: &str, name: &str| Pattern::of(alias).is_some_and(|one| one.star(name).is_some());
+        if let Some((_, model)) = self.starred.iter().find(|(alias, _)| is_of(alias, name)) {
+            return Some(model);
+        }
+        let name = name.to_lowercase();
+        let folded = self.starred.iter().map(|(alias, model)| (alias.to_lowercase(), model));
+        let mut folded = folded.filter(|(alias, _)| is_of(alias, &name));
+        let (first, model) = folded.next()?;
+        (!folded.any(|(alias, other)| alias == first && other != model)).then_some(model)
     }
 
-    pub(super) fn warn_of_ambiguities(&self) {
-        for (name, models) in self.folded.iter().filter(|(_, models)| models.len() > 1) {
-            tracing::warn!(
-                name,
-                ?models,
-                "names differ only in upper and lower case: callers must write them so"
-            );
-        }
+    /// The names, in lower case, that are those of several models, each written otherwise.
+    pub(super) fn ambiguous(&self) -> BTreeMap<String, Vec<Arc<str>>> {
+        let ambiguous = self.folded.iter().filter(|(_, models)| models.len() > 1);
+        ambiguous.map(|(name, models)| (name.clone(), models.clone())).collect()
     }
 }

@@ -161,6 +161,7 @@ fn a_name_is_looked_for_exactly_then_by_case_then_by_star() {
         ("gpt-4o-mini", Some(("other", Match::Wildcard))),
         ("gpt-4o-max", Some(("mini", Match::Wildcard))),
         ("x-mini", Some(("other", Match::Wildcard))),
+        ("GPT-4o-Max", Some(("mini", Match::Wildcard))),
         ("gpt-3", None),
         ("", None),
     ] {
@@ -177,6 +178,11 @@ fn a_name_that_case_alone_does_not_tell_apart_is_ambiguous_unless_it_is_written_
     let Found::Ambiguous(models) = registry.find("LLAMA") else { panic!("not ambiguous") };
     assert_eq!(models.iter().map(|model| &*model.name).collect::<Vec<_>>(), ["Llama", "llama"]);
     assert!(registry.resolve("LLAMA").is_none());
+    assert_eq!(registry.ambiguous().into_keys().collect::<Vec<_>>(), ["llama"]);
+    let models = [starred("one", &["a"], &["Gpt-*"], &[]), starred("two", &["b"], &["gpt-*"], &[])];
+    let registry = built(&models, &[]);
+    assert_eq!(how(&registry, "Gpt-4"), Some(("one".into(), Match::Wildcard)));
+    assert_eq!(how(&registry, "GPT-4"), None, "either could be meant");
 }
 
 #[test]
@@ -220,6 +226,7 @@ fn auto_is_what_is_configured_unless_a_model_has_that_name() {
     let registry = built("m", Some(auto.clone()));
     assert!(matches!(registry.find("auto"), Found::Auto(_)) && registry.auto().is_some());
     assert!(matches!(registry.find("dynamic"), Found::Auto(_)), "a star does not take it");
+    assert!(matches!(registry.find("Auto"), Found::Auto(_)));
     let registry = built("auto", Some(auto));
     assert_eq!(how(&registry, "auto"), Some(("auto".into(), Match::Name)));
     assert!(registry.auto().is_none());
