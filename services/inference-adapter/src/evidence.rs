@@ -19,6 +19,8 @@ const UNLOOKED_MIN: Duration = Duration::from_secs(60);
 
 /// If one of so many requests fails, that is worth a word.
 const FAILURES_ONE_OF: u32 = 10;
+/// Until so few do that it is none: every request counts anew, and the state is not to flap between two of them.
+const FAILURES_AT_REST_ONE_OF: u32 = 20;
 
 /// How often the pause after a failure doubles.
 const RETRY_DOUBLINGS_MAX: u32 = 3;
@@ -145,7 +147,7 @@ impl Evidence {
     ) -> bool {
         let before = self.judge.state().0;
         self.reached = !is_unreachable(outcome);
-        let state = meaning_of(recent);
+        let state = meaning_of(recent, before);
         let said = Said { well: outcome.is_ok(), state, at: now, until: now + weight };
         self.request = self.reached.then_some(said);
         match outcome {
@@ -288,11 +290,14 @@ fn after_failures(failures: u32, interval: Duration) -> Duration {
     WEIGHT.saturating_mul(factor).min(interval)
 }
 
-/// The state that requests of the last while speak for.
-fn meaning_of(Recent { failed, calls }: Recent) -> State {
+/// The state that requests of the last while speak for, after it was `before`.
+fn meaning_of(Recent { failed, calls }: Recent, before: State) -> State {
+    let share = |one_of: u32| failed.saturating_mul(one_of);
     if failed > 0 && failed >= calls {
         State::Down
-    } else if failed > 0 && failed.saturating_mul(FAILURES_ONE_OF) >= calls {
+    } else if failed > 0 && share(FAILURES_ONE_OF) >= calls
+        || before == State::Degraded && share(FAILURES_AT_REST_ONE_OF) > calls
+    {
         State::Degraded
     } else {
         State::Up
