@@ -112,6 +112,11 @@ impl Fleet {
         replaced
     }
 
+    /// Whether there is a deployment of that id, or was one within the last `KEPT`.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.table.borrow().has(id) || self.gone().contains_key(id)
+    }
+
     /// Lets go of those that have been gone for `KEPT`.
     pub(crate) fn let_go(&self, now: Instant) -> Vec<Arc<Deployment>> {
         let mut gone = self.gone();
