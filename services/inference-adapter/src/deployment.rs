@@ -226,7 +226,8 @@ impl Deployment {
         if outcome.is_err_and(|reason| !Self::blames(reason)) {
             return;
         }
-        if outcome.is_ok() {
+        // Those who are let through already are not to be counted anew.
+        if outcome.is_ok() && self.admission.shown().phase == Phase::Open {
             self.admission.hint();
             self.admission.has_turned(Instant::now());
         }

@@ -42,8 +42,8 @@ pub(crate) struct Evidence {
     last_failure: Reason,
     /// The engine could be reached, when that was last tried.
     reached: bool,
-    /// The last check had no answer.
-    silent: bool,
+    /// The last check reached nobody, or had no answer.
+    gone: bool,
     /// The last check.
     looked: Option<Instant>,
     /// Checks in a row that found something wrong.
@@ -89,7 +89,7 @@ impl Evidence {
             failed: 0,
             last_failure: Reason::EngineFailed,
             reached: true,
-            silent: false,
+            gone: false,
             looked: None,
             ailing: 0,
             due: None,
@@ -186,8 +186,8 @@ impl Evidence {
         let measured = !matches!(outcome, Err(Reason::EngineUnreachable | Reason::EngineTimeout));
         self.latency = measured.then_some(latency);
         self.looked = Some(now);
-        self.silent = outcome == Err(Reason::EngineTimeout);
         self.reached = !is_unreachable(outcome);
+        self.gone = !self.reached || outcome == Err(Reason::EngineTimeout);
         self.ailing = if found == State::Up { 0 } else { self.ailing.saturating_add(1) };
         if !self.reached {
             // What cannot be connected to cannot generate either; and what answers later has been started anew.
@@ -217,9 +217,10 @@ impl Evidence {
         self.reached
     }
 
-    /// Whether nobody was there, or nobody answered, when that was last tried.
+    /// Whether nobody was there, or nobody answered, when that was last checked. Not by requests: of a host
+    /// that refuses every other connection a check that gets one would end the breaker's time again and again.
     pub(crate) fn is_gone(&self) -> bool {
-        !self.reached || self.silent
+        self.gone
     }
 
     /// When the next check is due; `None`: at once.

@@ -120,6 +120,21 @@ fn an_engine_that_could_not_be_reached_and_is_back_is_seen_at_once() {
     assert_eq!(story.check(Ok(()), FAST, 8000), State::Up);
 }
 
+/// Who is back has been gone: a host that only refuses some connections is not to be asked anew at every check.
+#[test]
+fn only_a_check_shows_that_an_engine_is_gone() {
+    let mut story = Story::new();
+    story.check(Ok(()), FAST, 0);
+    story.request(GONE, 1000);
+    assert!(!story.0.is_gone());
+    for outcome in [GONE, Err(Reason::EngineTimeout)] {
+        story.check(outcome, FAST, 2000);
+        assert!(story.0.is_gone(), "{outcome:?}");
+        story.check(Ok(()), FAST, 3000);
+        assert!(!story.0.is_gone());
+    }
+}
+
 #[test]
 fn what_cannot_be_connected_to_cannot_generate_either() {
     let mut story = Story::new();
