@@ -11,7 +11,7 @@ use std::{future::Future, io, path::PathBuf, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 pub use self::live::{Live, Source, Update, live};
@@ -21,6 +21,9 @@ use crate::{Chassis, config::Mistakes};
 /// How often the file is looked at. What is new is taken at the second look that finds it, so that a file that is
 /// being written is not read in the middle.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// When a text that was refused is tried again: the reason may stand elsewhere, such as in the adapter's copy of the
+/// file, which may come after ours.
+const RETRY: Duration = Duration::from_secs(30);
 /// Most who wait for the next reading; more wait for room.
 const WAITING_MAX: usize = 16;
 
@@ -64,6 +67,7 @@ impl Reloader {
             asks,
             watched: file.map(|(path, text)| Watched::new(path, text)),
             outcomes: Outcomes::start(component, chassis),
+            retry: None,
             configuration,
         };
         let stopping = chassis.tasks.stopping();
@@ -92,7 +96,20 @@ struct Reading<C> {
     asks: mpsc::Receiver<oneshot::Sender<Outcome>>,
     watched: Option<Watched>,
     outcomes: Outcomes,
+    /// When the text that was refused is tried again.
+    retry: Option<Instant>,
     configuration: C,
+}
+
+/// Why it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Somebody wants it.
+    Asked,
+    /// The file has changed.
+    Changed,
+    /// It has not, and was refused.
+    Refused,
 }
 
 impl<C: Configuration> Reading<C> {
@@ -101,25 +118,22 @@ impl<C: Configuration> Reading<C> {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let mut waiting = Vec::new();
-            let by_itself = tokio::select! {
+            let cause = tokio::select! {
                 Some(ask) = self.asks.recv() => {
                     waiting.push(ask);
-                    false
+                    Cause::Asked
                 }
-                Some(()) = self.hangup.recv() => false,
-                _ = looks.tick() => {
-                    let Some(watched) = &mut self.watched else { continue };
-                    if !watched.has_changed().await {
-                        continue;
-                    }
-                    true
-                }
+                Some(()) = self.hangup.recv() => Cause::Asked,
+                _ = looks.tick() => match self.look().await {
+                    Some(cause) => cause,
+                    None => continue,
+                },
             };
             // Whoever has asked until now is answered by this reading, whoever asks later by the next.
             while let Ok(ask) = self.asks.try_recv() {
                 waiting.push(ask);
             }
-            let outcome = self.read(by_itself).await;
+            let outcome = self.read(cause).await;
             for ask in waiting {
                 // Who asked may be gone.
                 let _ = ask.send(outcome.clone());
@@ -127,18 +141,29 @@ impl<C: Configuration> Reading<C> {
         }
     }
 
-    /// `by_itself`: nobody asked, the file has changed.
-    async fn read(&mut self, by_itself: bool) -> Outcome {
+    /// Looks at the file; why to read it, if it is to be read.
+    async fn look(&mut self) -> Option<Cause> {
+        let watched = self.watched.as_mut()?;
+        if watched.has_changed().await {
+            return Some(Cause::Changed);
+        }
+        let due = self.retry.is_some_and(|at| at <= Instant::now());
+        (due && watched.is_settled()).then_some(Cause::Refused)
+    }
+
+    async fn read(&mut self, cause: Cause) -> Outcome {
         let text = match &mut self.watched {
-            Some(watched) if by_itself => watched.settled().map(Some),
-            Some(watched) => watched.read().await.map(Some),
+            Some(watched) if cause == Cause::Asked => watched.read().await.map(Some),
+            Some(watched) => watched.settled().map(Some),
             None => Ok(None),
         };
+        let is_there = text.is_ok();
         let outcome = match text {
             Ok(text) => self.configuration.take(text).await,
             Err(mistakes) => Err(mistakes),
         };
-        self.outcomes.tell(&outcome);
+        self.retry = (is_there && outcome.is_err()).then(|| Instant::now() + RETRY);
+        self.outcomes.tell(&outcome, cause == Cause::Refused);
         outcome
     }
 }

@@ -90,8 +90,8 @@ pub(crate) struct Admission {
 struct Inside {
     breaker: Breaker,
     bulkhead: Bulkhead<oneshot::Sender<Result<Place, Refusal>>>,
-    /// What the breaker showed when that was last told.
-    told: Phase,
+    /// What the breaker showed when that was last told, and until when it was open.
+    told: (Phase, Option<Instant>),
 }
 
 /// A place on a deployment, until this is dropped. Without an outcome it says nothing of the deployment.
@@ -129,7 +129,7 @@ impl Admission {
         let inside = Inside {
             breaker: Breaker::new(config.breaker),
             bulkhead: Bulkhead::new(config.max_concurrent, config.queue_max),
-            told: Phase::Closed,
+            told: (Phase::Closed, None),
         };
         Arc::new(Self { inside: Mutex::new(inside), config, metrics })
     }
@@ -199,17 +199,18 @@ impl Admission {
         }
     }
 
-    /// Whether the breaker shows something else than when this was last asked.
+    /// Whether the breaker shows something else than when this was last asked, or has opened again since.
     pub(crate) fn has_turned(&self, now: Instant) -> bool {
         let mut inside = self.lock();
         inside.breaker.turn(now);
-        let phase = inside.breaker.phase();
+        let (phase, open_until) = (inside.breaker.phase(), inside.breaker.open_until());
         self.metrics.state.set(match phase {
             Phase::Closed => 0,
             Phase::HalfOpen => 1,
             Phase::Open => 2,
         });
-        std::mem::replace(&mut inside.told, phase) != phase
+        let shows = (phase, open_until);
+        std::mem::replace(&mut inside.told, shows) != shows
     }
 
     /// The engine is back: it may be asked at once.

@@ -68,6 +68,8 @@ pub(crate) struct Reported {
     loaded: Option<bool>,
     capabilities: Capabilities,
     phase: Phase,
+    /// A breaker that opens again may do so between two looks at it.
+    open_until: Option<Instant>,
 }
 
 impl fmt::Debug for Deployment {
@@ -183,7 +185,13 @@ impl Deployment {
 
     /// The answer to a request has begun. True: there may be something to tell.
     pub(crate) fn heard(&self, place: &mut Place) -> bool {
-        place.heard() && self.turned(Instant::now())
+        if !place.heard() {
+            return false;
+        }
+        // What it was left alone for is over: the end of a long answer is not to be waited for to say so.
+        let (now, alone) = (Instant::now(), Recent { failed: 0, calls: 1 });
+        self.lock().request(Ok(()), alone, now, SystemTime::now());
+        self.turned(now)
     }
 
     /// Takes the outcome of a request as evidence. True: there may be something to tell.
@@ -218,7 +226,8 @@ impl Deployment {
         if outcome.is_err_and(|reason| !Self::blames(reason)) {
             return;
         }
-        if outcome.is_ok() {
+        // Those who are let through already are not to be counted anew.
+        if outcome.is_ok() && self.admission.shown().phase == Phase::Open {
             self.admission.hint();
             self.admission.has_turned(Instant::now());
         }
@@ -267,12 +276,14 @@ impl Deployment {
     /// True: state, detail, memory, capabilities or breaker are not what was last reported.
     pub(crate) fn has_news(&self) -> bool {
         let Seen { state, detail, .. } = self.seen();
+        let Shown { phase, open_until, .. } = self.admission.shown();
         let now = Reported {
             state,
             detail,
             loaded: self.loaded(),
             capabilities: self.capabilities(),
-            phase: self.admission.shown().phase,
+            phase,
+            open_until,
         };
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *reported != now;

@@ -19,6 +19,8 @@ const UNLOOKED_MIN: Duration = Duration::from_secs(60);
 
 /// If one of so many requests fails, that is worth a word.
 const FAILURES_ONE_OF: u32 = 10;
+/// Until so few do that it is none: every request counts anew, and the state is not to flap between two of them.
+const FAILURES_AT_REST_ONE_OF: u32 = 20;
 
 /// How often the pause after a failure doubles.
 const RETRY_DOUBLINGS_MAX: u32 = 3;
@@ -40,8 +42,8 @@ pub(crate) struct Evidence {
     last_failure: Reason,
     /// The engine could be reached, when that was last tried.
     reached: bool,
-    /// The last check had no answer.
-    silent: bool,
+    /// The last check reached nobody, or had no answer.
+    gone: bool,
     /// The last check.
     looked: Option<Instant>,
     /// Checks in a row that found something wrong.
@@ -87,7 +89,7 @@ impl Evidence {
             failed: 0,
             last_failure: Reason::EngineFailed,
             reached: true,
-            silent: false,
+            gone: false,
             looked: None,
             ailing: 0,
             due: None,
@@ -145,7 +147,7 @@ impl Evidence {
     ) -> bool {
         let before = self.judge.state().0;
         self.reached = !is_unreachable(outcome);
-        let state = meaning_of(recent);
+        let state = meaning_of(recent, before);
         let said = Said { well: outcome.is_ok(), state, at: now, until: now + weight };
         self.request = self.reached.then_some(said);
         match outcome {
@@ -184,8 +186,8 @@ impl Evidence {
         let measured = !matches!(outcome, Err(Reason::EngineUnreachable | Reason::EngineTimeout));
         self.latency = measured.then_some(latency);
         self.looked = Some(now);
-        self.silent = outcome == Err(Reason::EngineTimeout);
         self.reached = !is_unreachable(outcome);
+        self.gone = !self.reached || outcome == Err(Reason::EngineTimeout);
         self.ailing = if found == State::Up { 0 } else { self.ailing.saturating_add(1) };
         if !self.reached {
             // What cannot be connected to cannot generate either; and what answers later has been started anew.
@@ -215,9 +217,10 @@ impl Evidence {
         self.reached
     }
 
-    /// Whether nobody was there, or nobody answered, when that was last tried.
+    /// Whether nobody was there, or nobody answered, when that was last checked. Not by requests: of a host
+    /// that refuses every other connection a check that gets one would end the breaker's time again and again.
     pub(crate) fn is_gone(&self) -> bool {
-        !self.reached || self.silent
+        self.gone
     }
 
     /// When the next check is due; `None`: at once.
@@ -288,11 +291,14 @@ fn after_failures(failures: u32, interval: Duration) -> Duration {
     WEIGHT.saturating_mul(factor).min(interval)
 }
 
-/// The state that requests of the last while speak for.
-fn meaning_of(Recent { failed, calls }: Recent) -> State {
+/// The state that requests of the last while speak for, after it was `before`.
+fn meaning_of(Recent { failed, calls }: Recent, before: State) -> State {
+    let share = |one_of: u32| failed.saturating_mul(one_of);
     if failed > 0 && failed >= calls {
         State::Down
-    } else if failed > 0 && failed.saturating_mul(FAILURES_ONE_OF) >= calls {
+    } else if failed > 0 && share(FAILURES_ONE_OF) >= calls
+        || before == State::Degraded && share(FAILURES_AT_REST_ONE_OF) > calls
+    {
         State::Degraded
     } else {
         State::Up

@@ -60,12 +60,15 @@ impl Table {
     }
 }
 
+/// Deployments that are gone, and since when.
+type Gone = HashMap<Arc<str>, (Instant, Arc<Deployment>)>;
+
 /// The deployments that there are. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fleet {
     table: Arc<watch::Sender<Arc<Table>>>,
-    /// Deployments that are gone, and since when: routers may not know yet.
-    gone: Arc<Mutex<HashMap<Arc<str>, (Instant, Arc<Deployment>)>>>,
+    /// Routers may not know yet that these are.
+    gone: Arc<Mutex<Gone>>,
 }
 
 /// What has changed by a replacement.
@@ -110,6 +113,11 @@ impl Fleet {
             true
         });
         replaced
+    }
+
+    /// Whether there is a deployment of that id, or was one within the last `KEPT`.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.table.borrow().has(id) || self.gone().contains_key(id)
     }
 
     /// Lets go of those that have been gone for `KEPT`.
@@ -179,7 +187,7 @@ impl Fleet {
         }
     }
 
-    fn gone(&self) -> MutexGuard<'_, HashMap<Arc<str>, (Instant, Arc<Deployment>)>> {
+    fn gone(&self) -> MutexGuard<'_, Gone> {
         self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,17 +3,19 @@
 
 use penstock_proto::{
     adapter::v1::{Breaker, Deployment, ListRequest, WatchRequest, deployments_client::DeploymentsClient},
+    auth::v1::CreateRequest,
     metadata::{QUEUE, TENANT},
     status::v1::{Component, GetRequest, State, status_client::StatusClient},
 };
 use penstock_tests::{
-    Engine, Mesh, Script, Service, Step, Topology, both,
+    Client, Engine, Mesh, Script, Service, Step, Topology, both,
     bounded::{until, within},
-    client::{chat, streamed},
+    client::{chat, streamed, with},
     engine::Refused,
-    grpc::{self, channel, keyed, reason},
+    grpc::{self, channel, create_key, keyed, reason},
     mesh::{ADMIN_KEY, deployment, model},
 };
+use serde_json::json;
 use tokio::task::JoinSet;
 use tonic::Request;
 
@@ -310,4 +312,47 @@ async fn two_tenants_take_turns() {
     let (mine, rest) = turns.split_at(7);
     assert_eq!(mine, ["first", "many", "few", "many", "few", "many", "few"]);
     assert_eq!((rest.len(), rest.iter().all(|tenant| tenant == "many")), (7, true), "{rest:?}");
+}
+
+both! {
+    /// Whose a request is, and how much it is about, is said by the router: a tenant of small requests gets more of
+    /// them through one place than one of large requests, though all of those came first.
+    async fn tenants_share_a_place_by_tokens(topology: Topology) {
+        let engine = Engine::playing(Script::default().after(Step::Gate)).await;
+        let mesh = Mesh::over(topology, &engine, &places(1, 100)).await;
+        let caller = async |tenant: &str| {
+            let request =
+                CreateRequest { name: tenant.into(), tenant: Some(tenant.into()), ..CreateRequest::default() };
+            let key = create_key(mesh.address(Service::Auth), mesh.key(), request).await;
+            mesh.anonymous().with_key(&key.secret)
+        };
+        let (large, small) = (caller("large").await, caller("small").await);
+        let mut asked = JoinSet::new();
+        let mut ask = |client: &Client, who: &str, tokens: u32| {
+            let (client, about) = (client.clone(), json!({"user": who, "max_completion_tokens": tokens}));
+            asked.spawn(async move { client.chat(&with(chat("test-model"), about)).await.status });
+        };
+        ask(&large, "large", 4000);
+        engine.call(0).await;
+        for count in 1..=3 {
+            ask(&large, "large", 4000);
+            queued(&mesh, count).await;
+        }
+        for count in 4..=13 {
+            ask(&small, "small", 1000);
+            queued(&mesh, count).await;
+        }
+        for turn in 1..=13 {
+            engine.open(1);
+            engine.call(turn).await;
+        }
+        engine.open(1);
+        while let Some(status) = within("an answer", asked.join_next()).await {
+            assert_eq!(status.unwrap(), 200);
+        }
+        let calls = engine.calls();
+        let turns: Vec<_> = calls.iter().map(|call| call.json()["user"].as_str().unwrap().to_owned()).collect();
+        let (l, s) = ("large", "small");
+        assert_eq!(turns, [l, l, s, s, s, s, l, s, s, s, s, l, s, s]);
+    }
 }

@@ -221,6 +221,13 @@ impl Section {
         match self.environment.get(&variable) {
             Some(secret) if !secret.is_empty() => Some(secret.to_owned()),
             _ if !self.needs_secrets => None,
+            _ if !is_plain_name(&variable) => {
+                // Mistakes are logged, and told to whoever has the file read again.
+                let message =
+                    "must name an environment variable that is set, and is perhaps the secret itself";
+                self.mistake(key, message);
+                None
+            }
             Some(_) => {
                 self.mistake(key, format!("names the environment variable {variable}, which is empty"));
                 None
@@ -390,6 +397,12 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
+/// Whether it is written as names of environment variables are, and not as keys are.
+fn is_plain_name(variable: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    !variable.is_empty() && variable.bytes().all(fits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -461,6 +474,20 @@ mod tests {
         assert!(!format!("{document:?}").contains("hunter2"));
         let mistakes = document.finish().unwrap_err().to_string();
         assert_eq!(mistakes, "line 3: x.b: names the environment variable UNSET, which is not set");
+    }
+
+    #[test]
+    fn a_secret_in_the_place_of_its_variable_is_not_repeated() {
+        for secret in ["sk-Hunter2", "hf_hunter2", "HUNTER 2", ""] {
+            let text = format!("[x]\na = '{secret}'");
+            let mut document = Document::parse(Some(&text), Environment::default()).unwrap();
+            assert_eq!(document.section("x").secret_from_env("a"), None);
+            let mistakes = document.finish().unwrap_err().to_string();
+            assert!(!mistakes.to_lowercase().contains("hunter"), "{mistakes}");
+        }
+        let environment = Environment::of([("lower", "hunter2")]);
+        let mut document = Document::parse(Some("[x]\na = 'lower'"), environment).unwrap();
+        assert_eq!(document.section("x").secret_from_env("a").as_deref(), Some("hunter2"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use prometheus_client::{
 };
 
 use super::Outcome;
-use crate::{Chassis, Component};
+use crate::{Chassis, Component, config::Mistakes};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -28,6 +28,8 @@ pub(super) struct Outcomes {
     read_at: SystemTime,
     /// The sections of which was last said that they need a restart.
     needs_restart: Vec<String>,
+    /// The mistakes of the last reading.
+    refused: Option<Mistakes>,
 }
 
 impl Outcomes {
@@ -39,6 +41,7 @@ impl Outcomes {
             component: chassis.health.component(component, Kind::Part, false),
             read_at: SystemTime::now(),
             needs_restart: Vec::new(),
+            refused: None,
         };
         chassis.metrics.register(|registry| {
             registry.register(
@@ -56,8 +59,12 @@ impl Outcomes {
         this
     }
 
-    pub(super) fn tell(&mut self, outcome: &Outcome) {
+    /// `again`: nobody asked and nothing has changed; then what was said before is only counted.
+    pub(super) fn tell(&mut self, outcome: &Outcome, again: bool) {
+        let known = again && outcome.as_ref().err() == self.refused.as_ref();
+        self.refused = outcome.as_ref().err().cloned();
         match outcome {
+            Err(_) if known => {}
             Ok(reloaded) => {
                 self.read_at = SystemTime::now();
                 self.well();

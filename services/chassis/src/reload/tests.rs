@@ -13,11 +13,12 @@ use tokio::sync::Notify;
 
 use super::*;
 
-/// Takes any text but `wrong`, and notes it.
+/// Takes any text but `wrong`, and notes it; not before it was told of so many troubles elsewhere.
 #[derive(Clone, Default)]
 struct Noted {
     texts: Arc<Mutex<Vec<Option<String>>>>,
     hold: Option<Arc<Notify>>,
+    troubles: Arc<AtomicUsize>,
 }
 
 impl Configuration for Noted {
@@ -27,6 +28,10 @@ impl Configuration for Noted {
         }
         if text.as_deref() == Some("wrong") {
             return Err(Mistakes::one("it is wrong"));
+        }
+        let one_less = |left: usize| left.checked_sub(1);
+        if self.troubles.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+            return Err(Mistakes::one("the adapter's copy is wrong"));
         }
         let changed = self.texts.lock().unwrap().last() != Some(&text);
         self.texts.lock().unwrap().push(text);
@@ -125,4 +130,32 @@ async fn a_part_is_in_force_when_its_service_says_so() {
 #[tokio::test]
 async fn without_anything_to_read_nothing_changes() {
     assert_eq!(Reloader::default().reload().await, Ok(Reloaded::default()));
+}
+
+/// H2: of two copies of the file the wrong one may be the last to be mended: nobody asks for the other one again.
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_for_a_trouble_elsewhere_heals_by_itself() {
+    let path = std::env::temp_dir().join(format!("penstock-reload-elsewhere-{}", std::process::id()));
+    fs::write(&path, "first").unwrap();
+    let (chassis, noted) = (Chassis::default(), Noted::default());
+    noted.troubles.store(2, Ordering::Relaxed);
+    let file = Some((path.clone(), "first".to_owned()));
+    let _reloader = Reloader::start("configuration", file, noted.clone(), &chassis).unwrap();
+    fs::write(&path, "good").unwrap();
+    let wait = async |seconds| tokio::time::sleep(Duration::from_secs(seconds)).await;
+    wait(5).await;
+    assert_eq!(health(&chassis).0, State::Degraded);
+    wait(20).await;
+    assert_eq!(noted.troubles.load(Ordering::Relaxed), 1, "not again and again");
+    wait(60).await;
+    assert_eq!(health(&chassis), (State::Up, String::new()));
+    wait(60).await;
+    fs::remove_file(&path).unwrap();
+    assert_eq!(
+        *noted.texts.lock().unwrap(),
+        [Some("good".to_owned())],
+        "once it is in force it is not read again"
+    );
+    let text = chassis.metrics.encode().unwrap();
+    assert!(text.contains("penstock_config_reloads_total{outcome=\"refused\"} 2"), "{text}");
 }

@@ -33,7 +33,12 @@ impl Watched {
         self.tried.settles(look)
     }
 
-    /// The text that `has_changed` has just found.
+    /// Whether the file was, at the last look, as it was read.
+    pub(super) fn is_settled(&self) -> bool {
+        self.tried.seen.is_none()
+    }
+
+    /// The text that `has_changed` has just found; else the one that was read last.
     pub(super) fn settled(&mut self) -> Look {
         self.tried.take()
     }

@@ -84,6 +84,18 @@ async fn nobody_waits_for_ever_and_nobody_who_does_not_want_to() {
     assert_eq!(admission.shown().queued, 0);
 }
 
+/// Between two looks it may have let a request through, and opened again: that is news all the same.
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_opened_again_has_turned() {
+    let admission = admission(3, 10);
+    fail(&admission, 3).await;
+    assert!(admission.has_turned(Instant::now()) && !admission.has_turned(Instant::now()));
+    advance(6 * SECOND).await;
+    fail(&admission, 1).await;
+    assert_eq!(admission.shown().phase, Phase::Open);
+    assert!(admission.has_turned(Instant::now()) && !admission.has_turned(Instant::now()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_open_breaker_refuses_at_once_and_also_those_who_wait() {
     let admission = admission(3, 10);

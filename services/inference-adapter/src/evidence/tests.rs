@@ -86,6 +86,23 @@ fn requests_count_together_and_one_failure_is_not_the_end() {
     assert_eq!(story.check(Ok(()), FAST, 23_000), State::Up);
 }
 
+/// As many fail as it takes for a word, now one more and now one less: the word stays until it is clearly better.
+#[test]
+fn a_share_of_failures_at_the_edge_does_not_flap() {
+    let mut story = Story::new();
+    story.check(Ok(()), FAST, 0);
+    let mut seen = vec![State::Up];
+    for n in 1..50 {
+        let (failed, outcome) = if n % 10 == 0 { (n / 10, FAILED) } else { (n / 10, Ok(())) };
+        let state = story.among(failed, n, outcome, 1000 + u64::from(n));
+        if seen.last() != Some(&state) {
+            seen.push(state);
+        }
+    }
+    assert_eq!(seen, [State::Up, State::Degraded]);
+    assert_eq!(story.among(5, 101, Ok(()), 2000), State::Up);
+}
+
 #[test]
 fn an_engine_that_could_not_be_reached_and_is_back_is_seen_at_once() {
     let mut story = Story::new();
@@ -101,6 +118,21 @@ fn an_engine_that_could_not_be_reached_and_is_back_is_seen_at_once() {
     assert_eq!(story.check(GONE, FAST, 6000), State::Down);
     story.check(Ok(()), FAST, 7000);
     assert_eq!(story.check(Ok(()), FAST, 8000), State::Up);
+}
+
+/// Who is back has been gone: a host that only refuses some connections is not to be asked anew at every check.
+#[test]
+fn only_a_check_shows_that_an_engine_is_gone() {
+    let mut story = Story::new();
+    story.check(Ok(()), FAST, 0);
+    story.request(GONE, 1000);
+    assert!(!story.0.is_gone());
+    for outcome in [GONE, Err(Reason::EngineTimeout)] {
+        story.check(outcome, FAST, 2000);
+        assert!(story.0.is_gone(), "{outcome:?}");
+        story.check(Ok(()), FAST, 3000);
+        assert!(!story.0.is_gone());
+    }
 }
 
 #[test]

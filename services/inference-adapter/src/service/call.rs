@@ -79,7 +79,20 @@ impl Call {
 
     /// Counts the answer as one whose usage is an estimate.
     pub(super) fn estimated(&self) {
-        self.metrics.estimated(&self.deployment.id);
+        if self.is_counted() {
+            self.metrics.estimated(&self.deployment.id);
+        }
+    }
+
+    /// What an answer counts that outlasts its deployment by long would be there until the process ends.
+    fn is_counted(&self) -> bool {
+        self.fleet.knows(&self.deployment.id)
+    }
+
+    fn count(&self, outcome: &'static str) {
+        if self.is_counted() {
+            self.metrics.ended(&self.deployment.id, outcome);
+        }
     }
 
     /// The answer has begun.
@@ -95,15 +108,22 @@ impl Call {
     /// Ends the call.
     pub(super) fn end(&mut self, outcome: Result<(), Reason>) {
         self.ended = true;
-        self.metrics.ended(&self.deployment.id, outcome.map_or_else(Reason::as_str, |()| "ok"));
+        self.count(outcome.map_or_else(Reason::as_str, |()| "ok"));
         self.fleet.judge(&self.deployment, &mut self.place, outcome);
+    }
+
+    /// Ends the call though the engine goes on. How long an answer gets is up to who asks for it, and how soon it is
+    /// read, too: a breaker that opened for that would be in the hands of callers (D2).
+    fn expire(&mut self, reason: Reason) {
+        self.ended = true;
+        self.count(reason.as_str());
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.ended {
-            self.metrics.ended(&self.deployment.id, "cancelled");
+            self.count("cancelled");
         }
     }
 }
@@ -194,6 +214,10 @@ impl Stream for Observed {
                 return Poll::Ready(Some(Ok(message)));
             }
             let next = match this.poll_limit(cx) {
+                Poll::Ready(late) if this.begun => {
+                    this.call.expire(late.reason());
+                    return Poll::Ready(Some(Err(late.into())));
+                }
                 Poll::Ready(late) => Some(Err(late)),
                 Poll::Pending => std::task::ready!(this.answer.as_mut().poll_next(cx)),
             };

@@ -171,6 +171,26 @@ async fn c7_a_silent_engine_times_out_before_and_after_the_first_token() {
     assert_eq!(reason_of(true, settings, vec![Step::Hold]).await, Reason::EngineTimeout);
 }
 
+/// D2: how long an answer gets is up to who asks for it: an engine that talks on is well, one that is silent is not.
+#[tokio::test(start_paused = true)]
+async fn d2_an_answer_that_takes_too_long_says_nothing_of_the_engine_that_gives_it() {
+    for (engine, breaker) in
+        [("tokens_per_second = 1\nlength = '5000'", Breaker::Closed), ("delay = '1m'", Breaker::Open)]
+    {
+        let text = format!(
+            "[inference_adapter.breaker]\nminimum_calls = 3\n\
+             [[deployments]]\nid = 'd'\nengine = 'simulated'\ntotal_timeout = '10s'\n{engine}"
+        );
+        let mut adapter = adapter(Chassis::default(), Some(&text), &[]).await;
+        for _ in 0..3 {
+            assert_eq!(adapter.reason(true).await, Reason::EngineTimeout);
+        }
+        let one = adapter.deployments.list(ListRequest {}).await.unwrap().into_inner().deployments.remove(0);
+        let state = if breaker == Breaker::Closed { State::Up } else { State::Down };
+        assert_eq!((one.breaker(), one.state(), one.in_flight), (breaker, state, 0), "{engine}");
+    }
+}
+
 #[tokio::test]
 async fn c1_a_caller_that_leaves_stops_the_engine_in_every_window() {
     for (stream, steps) in [

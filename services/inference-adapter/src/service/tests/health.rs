@@ -1,6 +1,6 @@
 //! How deployments are looked after, as time goes by.
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicUsize, time::Duration};
 
 use tokio::time::sleep;
 
@@ -83,4 +83,41 @@ async fn loading_is_timed_and_terms_are_told() {
     assert_eq!((before.max_concurrent, before.breaker()), (3, Breaker::Closed));
     adapter.ask(request(true)).await.1.unwrap();
     assert!(told(true).await.load_time.is_some());
+}
+
+/// It is asked as before with the first content of a few answers, which may take minutes: what is told of it then is
+/// not what it was left alone for.
+#[tokio::test]
+async fn a_deployment_that_is_asked_as_before_is_up_before_its_answers_end() {
+    let asked = AtomicUsize::new(0);
+    let breaker =
+        "[inference_adapter.breaker]\nminimum_calls = 3\nopen = '50ms'\nopen_max = '50ms'\nprobes = 2";
+    let (mut adapter, _engine) = with_engine("openai", breaker, move |_| {
+        if asked.fetch_add(1, Ordering::Relaxed) < 3 {
+            return vec![whole("500 Internal Server Error", "application/json", "{}")];
+        }
+        vec![Step::Write(head("text/event-stream") + &events(&[FIRST])), Step::Hold]
+    })
+    .await;
+    let mut watch = adapter.deployments.watch(WatchRequest {}).await.unwrap().into_inner();
+    let mut told = async |breaker| {
+        loop {
+            let one = watch.message().await.unwrap().unwrap().deployments.remove(0);
+            if one.breaker() == breaker {
+                return one.state();
+            }
+        }
+    };
+    for _ in 0..3 {
+        assert_eq!(adapter.reason(true).await, Reason::EngineFailed);
+    }
+    assert_eq!(told(Breaker::Open).await, State::Down);
+    assert_eq!(told(Breaker::HalfOpen).await, State::Degraded);
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = adapter.open(request(true)).await.unwrap();
+        assert_eq!(text(&stream.message().await.unwrap().unwrap().chunks), "Hel");
+        streams.push(stream);
+    }
+    assert_eq!(told(Breaker::Closed).await, State::Up);
 }

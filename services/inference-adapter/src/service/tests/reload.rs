@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use penstock_chassis::reload::{Source, live};
 use penstock_proto::metadata::DEPLOYMENT;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::Configured;
@@ -150,20 +150,26 @@ async fn a_place_may_come_move_and_go() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_gone_is_let_go_in_the_end() {
-    let text = "[[deployments]]\nid = 'd'\nengine = 'simulated'\n";
-    let (adapter, mut source) = adapter(text).await;
+    let slow = "tokens_per_second = 0.1\nlength = '40'";
+    let text = format!("[[deployments]]\nid = 'd'\nengine = 'simulated'\n{slow}\n");
+    let (adapter, mut source) = adapter(&text).await;
+    let mut late = adapter.open(request(true)).await.unwrap();
     assert_eq!(source.put(Configured::default()).await, Ok(true));
     let asked = async || {
         let mut request = tonic::Request::new(request(true));
         request.metadata_mut().insert(DEPLOYMENT, "d".parse().unwrap());
         adapter.inference.clone().generate(request).await
     };
-    let mut answer = asked().await.unwrap().into_inner();
-    while answer.message().await.unwrap().is_some() {}
+    drop(asked().await.unwrap());
     let counted = || adapter.chassis.metrics.encode().unwrap().contains("deployment=\"d\"");
     assert!(counted());
     sleep(Duration::from_secs(150)).await;
     let error = penstock_proto::Error::from(&asked().await.unwrap_err());
     assert_eq!(error.reason, Reason::EngineModelMissing);
     assert!(!counted(), "{}", adapter.chassis.metrics.encode().unwrap());
+    let began = Instant::now();
+    while late.message().await.unwrap().is_some() {}
+    assert!(began.elapsed() > Duration::from_secs(60), "it outlasts its deployment");
+    drop(late);
+    assert!(!counted(), "nor does what ends much later come back");
 }
