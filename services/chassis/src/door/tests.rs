@@ -1,3 +1,5 @@
+//! Who is let in, and that nothing is ever in progress for good.
+
 use std::convert::Infallible;
 
 use bytes::Bytes;

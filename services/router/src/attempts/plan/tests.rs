@@ -1,3 +1,5 @@
+//! Who is asked next, by any failures in any order.
+
 use penstock_proto::status::v1::State;
 use proptest::prelude::*;
 
