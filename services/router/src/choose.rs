@@ -200,13 +200,15 @@ impl<'a, R: FnMut() -> f64> Chooser<'a, R> {
     }
 
     /// Those to ask if the prompt is too long for the first candidate: the models that are configured for it, then
-    /// candidates with a larger context.
+    /// candidates with a larger context, and fallbacks of which nobody knows how much they hold.
     fn roomier(&mut self, model: &Model, candidates: &[Candidate], most: usize) -> Vec<Candidate> {
         let context = |candidate: &Candidate| candidate.deployment.capabilities?.context_tokens;
         let asked = candidates.first().and_then(context);
         let mut roomier = self.candidates_of(&model.config.context_fallbacks, most);
         roomier.retain(|one| asked.is_none() || context(one).is_none() || context(one) > asked);
-        for one in candidates.iter().filter(|one| context(one) > asked) {
+        let may_hold =
+            |one: &&Candidate| context(one) > asked || (context(one).is_none() && one.model != model.name);
+        for one in candidates.iter().filter(may_hold) {
             if !roomier.contains(one) {
                 roomier.push(one.clone());
             }

@@ -297,7 +297,8 @@ impl Plan {
 }
 
 /// Keeps `most` candidates in their order; where some have to go, those that are known not to work go first, so
-/// that they do not take the place of a fallback that works.
+/// that they do not take the place of a fallback that works. Of three and more the last place is for another model, if
+/// there is one: many deployments that fail for one reason must not keep the request from where it can be answered.
 fn leave_out(candidates: &mut Vec<Candidate>, most: usize) {
     let mut spare = candidates.len().saturating_sub(most);
     let mut index = candidates.len();
@@ -307,6 +308,14 @@ fn leave_out(candidates: &mut Vec<Candidate>, most: usize) {
             candidates.remove(index);
             spare -= 1;
         }
+    }
+    let enough = most.min(candidates.len());
+    let (kept, rest) = candidates.split_at_mut(enough);
+    if let [first, _, .., last] = kept
+        && last.model == first.model
+        && let Some(other) = rest.iter_mut().find(|one| one.model != first.model)
+    {
+        std::mem::swap(last, other);
     }
     candidates.truncate(most);
 }

@@ -445,7 +445,7 @@ fn a_prompt_goes_where_there_is_room_and_what_may_fit_is_never_refused() {
     case.request = Some(chat("x".into(), None));
     let (route, _) = case.choose().unwrap();
     assert_eq!(ids(&route.candidates), ["d0", "d1", "d2", "n"], "only if it must be");
-    assert_eq!(ids(&route.on_context), ["l", "d1", "d2"]);
+    assert_eq!(ids(&route.on_context), ["l", "d1", "d2", "n"]);
 }
 
 #[test]

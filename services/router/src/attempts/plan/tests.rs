@@ -225,6 +225,11 @@ fn no_more_deployments_are_asked_than_is_configured_and_those_that_are_down_go_f
     assert_eq!(left(3), "up down fallback");
     assert_eq!(left(2), "up fallback");
     assert_eq!(left(1), "up");
+    let mut many = candidates(&[("m", "a"), ("m", "b"), ("m", "c"), ("n", "x"), ("o", "y")]);
+    leave_out(&mut many, 3);
+    assert_eq!(many, candidates(&[("m", "a"), ("m", "b"), ("n", "x")]), "one place is for another model");
+    leave_out(&mut many, 2);
+    assert_eq!(many, candidates(&[("m", "a"), ("m", "b")]));
     let route = Route { on_context: candidates(&[("m", "big")]), ..route(TWO_AND_ANOTHER) };
     let too_long = errors(&[Reason::EngineTimeout, Reason::ContextLengthExceeded, Reason::EngineFailed]);
     let never = Retrying { retries: 0, ..retrying() };
