@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use self::rank::Ranked;
 use crate::{
     decision::{Candidate, Considered, Decision, Route, Steering, Vetoes},
+    decisions::CONSIDERED_MAX,
     hash,
     load::Load,
     needs::Needs,
@@ -23,9 +24,6 @@ use crate::{
 
 /// Deployments beyond those that may be asked: some will say that they have no place, which costs nothing.
 const SPARE: usize = 4;
-/// Most deployments that a real request's decision shows: who may be asked, and some of the others. To show one is
-/// to hold on to it, which costs more than to weigh it.
-const SHOWN_MAX: usize = 10;
 
 /// What is asked, as far as the choice depends on it.
 #[derive(Debug)]
@@ -219,7 +217,7 @@ impl<'a, R: FnMut() -> f64> Chooser<'a, R> {
     /// What there is to say about the choice.
     fn decision(&mut self, model: &Model, ranked: &[Ranked<'_>], most: usize) -> Decision {
         let asked = self.asked;
-        let shown = if asked.all { usize::MAX } else { SHOWN_MAX };
+        let shown = if asked.all { usize::MAX } else { CONSIDERED_MAX };
         let none = Vetoes::default();
         let chosen = ranked.iter().flat_map(|ranked| ranked.considered(0..most, none));
         let vetoed = ranked.iter().flat_map(Ranked::refused);
@@ -298,11 +296,8 @@ impl<'a, R: FnMut() -> f64> Chooser<'a, R> {
 
 impl<R> Chooser<'_, R> {
     /// What the request is expected to cost there in US dollars. `None`: no price is known.
-    #[allow(clippy::cast_precision_loss)] // an estimate
     fn cost(&self, deployment: &Deployment) -> Option<f64> {
-        let price = deployment.price?;
-        let (prompt, answer) = (self.asked.prompt_tokens as f64, self.asked.completion_tokens as f64);
-        Some((price.input * prompt + price.output * answer) / 1e6)
+        deployment.cost(self.asked.prompt_tokens, self.asked.completion_tokens)
     }
 
     /// Seconds to the first token, as far as they are known.

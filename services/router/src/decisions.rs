@@ -14,8 +14,9 @@ use tonic::{Status, metadata::MetadataMap};
 
 use crate::decision::{Candidate, Considered, Decision};
 
-/// Most deployments of one decision that are kept: who has more has read enough of it.
-const CONSIDERED_MAX: usize = 32;
+/// Most deployments that a real request's decision shows: who may be asked, and some of the others. To show one is
+/// to hold on to it, which costs more than to weigh it.
+pub(crate) const CONSIDERED_MAX: usize = 10;
 /// Most that are forgotten for one that is new: whatever was kept in a busy hour does not go all at once.
 const FORGOTTEN_MAX: usize = 2;
 

@@ -190,9 +190,7 @@ fn score_means(strategy: Strategy) -> &'static str {
 
 /// What the request is expected to cost there, in US dollars.
 fn cost(deployment: &Deployment, decision: &Decision) -> Option<f64> {
-    let price = deployment.price.as_ref()?;
-    let of = |tokens: u64, per_million: f64| tokens as f64 * per_million / 1e6;
-    Some(of(decision.prompt_tokens, price.input) + of(decision.completion_tokens, price.output))
+    deployment.cost(decision.prompt_tokens, decision.completion_tokens)
 }
 
 /// `340 ms` or `2.5 s`.

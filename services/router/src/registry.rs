@@ -63,6 +63,14 @@ impl Deployment {
         self.state == State::Down
     }
 
+    /// What so many tokens of a prompt and of an answer are expected to cost there, in US dollars. `None`: no price is
+    /// known.
+    #[allow(clippy::cast_precision_loss)] // an estimate
+    pub(crate) fn cost(&self, prompt_tokens: u64, completion_tokens: u64) -> Option<f64> {
+        let price = self.price?;
+        Some((price.input * prompt_tokens as f64 + price.output * completion_tokens as f64) / 1e6)
+    }
+
     /// When it may be asked again, while its breaker is open.
     fn opens_at(&self) -> Option<Instant> {
         self.retry_at.filter(|_| self.breaker == Breaker::Open)

@@ -29,7 +29,7 @@ pub(super) const ANSWERS: &[Answer] = &[
         ("classification", One("Classification"), OrNull, "For auto: what the request was taken for."),
         ("strategy", Text, Always, "The strategy of the model, such as least-latency."),
         ("needs", Texts, Always, "What the request needs of a deployment, such as tools."),
-        ("candidates", List("Candidate"), Always, "First those that would be asked, in order; then the others. Of a real request at most 32."),
+        ("candidates", List("Candidate"), Always, "First those that would be asked, in order; then the others. Of a real request at most 10."),
         ("fallbacks", Texts, Always, "Models asked instead, in order."),
         ("context_fallbacks", Texts, Always, "Models asked where the prompt is too long."),
         ("filter_fallbacks", Texts, Always, "Models asked where an engine's content filter refuses."),
