@@ -25,6 +25,7 @@ struct Known {
     component: Arc<Component>,
     config: CheckConfig,
     worst: State,
+    began: Instant,
     judge: Mutex<Judge>,
     /// Work has failed, and nothing has shown since then that it would not fail again.
     failing: AtomicBool,
@@ -36,7 +37,8 @@ impl Evidence {
     pub(super) fn new(component: Arc<Component>, config: CheckConfig, worst: State) -> Self {
         let judge = Mutex::new(Judge::new(config));
         let (failing, news) = (AtomicBool::new(false), Notify::new());
-        Self(Arc::new(Known { component, config, worst, judge, failing, news }))
+        let began = Instant::now();
+        Self(Arc::new(Known { component, config, worst, began, judge, failing, news }))
     }
 
     /// Work has failed: this counts at once, and the next check comes soon. A state that is as bad already stays.
@@ -77,13 +79,21 @@ impl Evidence {
         self.0.component.checked(state, detail.to_owned(), measured.then_some(latency), works);
     }
 
-    /// Waits for the time of the next check.
+    /// Waits for the time of the next check. While a mesh starts, its parts come up within moments of each other:
+    /// until it was UP for the first time, the pause is as long as all waiting before it, at most `retry`.
     pub(super) async fn pause(&self) {
         let began = Instant::now();
         let config = &self.0.config;
-        let soon = began + config.retry.min(config.interval);
-        let unsure = self.judge().is_unsure();
-        let due = if unsure { soon } else { began + config.interval };
+        let (unsure, been_up) = {
+            let judge = self.judge();
+            (judge.is_unsure(), judge.been_up())
+        };
+        let retry = config.retry.min(config.interval);
+        let due = match (unsure, been_up) {
+            (false, _) => began + config.interval,
+            (true, true) => began + retry,
+            (true, false) => began + (began - self.0.began).clamp(retry / 10, retry),
+        };
         tokio::select! {
             () = sleep_until(due) => {}
             () = self.0.news.notified() => sleep_until(due.min(Instant::now() + config.retry)).await,

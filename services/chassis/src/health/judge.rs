@@ -18,12 +18,15 @@ pub struct Judge {
     better: u32,
     /// Those of the worse ones that spoke for DOWN, in a row: that something was slow before is no failure of it.
     lost: u32,
+    /// It was UP at some time. Until then there is nothing to flap from, and one better outcome is enough.
+    been_up: bool,
 }
 
 impl Judge {
     /// Nothing is known yet.
     pub fn new(config: CheckConfig) -> Self {
-        Self { config, state: State::Unspecified, detail: String::new(), worse: 0, better: 0, lost: 0 }
+        let (state, detail) = (State::Unspecified, String::new());
+        Self { config, state, detail, worse: 0, better: 0, lost: 0, been_up: false }
     }
 
     /// The state now, and what is wrong.
@@ -51,7 +54,7 @@ impl Judge {
             }
         } else {
             (self.worse, self.lost, self.better) = (0, 0, self.better.saturating_add(1));
-            if self.better >= self.config.recoveries {
+            if self.better >= self.config.recoveries || !self.been_up {
                 self.set(found, detail);
             }
         }
@@ -63,6 +66,11 @@ impl Judge {
         self.set(state, detail.into());
     }
 
+    /// Whether it was UP at some time.
+    pub fn been_up(&self) -> bool {
+        self.been_up
+    }
+
     /// Whether the next check should come soon: it is not well, or the last outcome said something else.
     pub fn is_unsure(&self) -> bool {
         self.state != State::Up || self.worse > 0
@@ -70,6 +78,7 @@ impl Judge {
 
     fn set(&mut self, state: State, detail: String) {
         (self.state, self.detail) = (state, detail);
+        self.been_up |= state == State::Up;
         (self.worse, self.better, self.lost) = (0, 0, 0);
     }
 

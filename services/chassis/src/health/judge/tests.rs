@@ -30,6 +30,16 @@ fn the_first_outcome_counts_at_once_later_ones_only_in_a_row() {
 }
 
 #[test]
+fn what_was_never_up_gets_better_at_once_and_later_no_more() {
+    let mut judge = judge();
+    assert_eq!(judge.take(down(), FAST).0, State::Down);
+    assert_eq!(judge.take(Outcome::Up, FAST).0, State::Up, "a start");
+    judge.take(down(), FAST);
+    assert_eq!(judge.take(down(), FAST).0, State::Down);
+    assert_eq!(judge.take(Outcome::Up, FAST).0, State::Down, "a recovery");
+}
+
+#[test]
 fn an_outcome_that_alternates_does_not_flap() {
     let mut judge = judge();
     judge.take(Outcome::Up, FAST);
@@ -98,7 +108,7 @@ proptest! {
         let mut judge = Judge::new(config);
         let (mut worse, mut better) = (0, 0);
         for (outcome, latency) in looks {
-            let before = judge.state().0;
+            let (before, been_up) = (judge.state().0, judge.been_up());
             let (found, _, _) = judge.read(outcome.clone(), latency);
             (worse, better) = match found.cmp(&before) {
                 std::cmp::Ordering::Greater => (worse + 1, 0),
@@ -118,7 +128,7 @@ proptest! {
             if after > before {
                 prop_assert!(worse >= config.failures.min(config.slows), "{worse}");
             } else {
-                prop_assert!(better >= config.recoveries, "{better}");
+                prop_assert!(better >= config.recoveries || !been_up, "{better}");
             }
             (worse, better) = (0, 0);
         }
