@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut files: Vec<_> = areas.map(|area| format!("penstock/{area}/v1/{area}.proto")).into();
     files.extend(
         [
+            "penstock/inference/v1/responses.proto",
             "penstock/inference/v1/stored.proto",
             "penstock/cache/v1/objects.proto",
             "penstock/router/v1/routing.proto",
@@ -31,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Nor those that are prompts and answers and nothing else.
         .skip_debug(["penstock.cache.v1.Object"])
         .skip_debug(
-            ["StoredCompletion", "StoredMessage", "MetadataPair"]
+            ["StoredCompletion", "StoredMessage", "StoredResponse", "MetadataPair"]
                 .map(|m| format!("penstock.inference.v1.{m}")),
         )
         .compile_fds(descriptors)?;

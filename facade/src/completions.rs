@@ -14,7 +14,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use penstock_chassis::CallContext;
-use penstock_proto::inference::v1::{GenerateRequest, GenerateResponse};
+use penstock_proto::inference::v1::{GenerateChunk, GenerateRequest, GenerateResponse};
 use tokio::time::Instant;
 use tonic::{Streaming, metadata::MetadataMap};
 
@@ -22,12 +22,13 @@ use crate::{
     App, body,
     chat::{
         self,
-        chunk::{Events, Shape},
+        chunk::{Completions, Shape},
     },
     error::Error,
     head,
     head::Forwarded,
-    stream, text,
+    stream::{self, Events},
+    text,
 };
 
 /// Larger bodies are read off the threads that serve streams: parsing this much takes about a millisecond.
@@ -36,13 +37,13 @@ const INLINE_MAX_BYTES: usize = 512 << 10;
 /// Answers a conversation.
 pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
     let received = receive(&app, request, chat::request::read).await?;
-    generate(&app, received, Shape::Chat).await
+    complete(&app, received, Shape::Chat).await
 }
 
 /// Continues a text.
 pub(crate) async fn create_text(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
     let received = receive(&app, request, text::request::read).await?;
-    generate(&app, received, Shape::Text).await
+    complete(&app, received, Shape::Text).await
 }
 
 /// A request with its body, and in whose name it is to be asked.
@@ -83,20 +84,38 @@ pub(crate) async fn receive_within<T: Send + 'static>(
     Ok(Received { message, forwarded, context })
 }
 
-async fn generate(app: &App, received: Received<GenerateRequest>, shape: Shape) -> Result<Response, Error> {
+async fn complete(app: &App, received: Received<GenerateRequest>, shape: Shape) -> Result<Response, Error> {
+    let options = received.message.stream_options.as_ref();
+    let include_usage = options.is_some_and(|options| options.include_usage == Some(true));
+    let write = |chunk: &GenerateChunk, out: &mut BytesMut| {
+        match shape {
+            Shape::Chat => chat::answer::write(chunk, out),
+            Shape::Text => text::answer::write(chunk, out),
+        }
+        Ok(())
+    };
+    generate(app, received, || Completions::new(shape, include_usage), write).await
+}
+
+/// Asks for an answer and gives it out in the words of an API: with `events` if the request is for a stream, else
+/// by `write`, which writes the one chunk that holds the whole answer.
+pub(crate) async fn generate<E: Events>(
+    app: &App,
+    received: Received<GenerateRequest>,
+    events: impl FnOnce() -> E,
+    write: impl FnOnce(&GenerateChunk, &mut BytesMut) -> Result<(), Error>,
+) -> Result<Response, Error> {
     let Received { message: request, forwarded, context } = received;
     let streamed = request.stream;
-    let include_usage =
-        request.stream_options.as_ref().is_some_and(|options| options.include_usage == Some(true));
     let mut call = context.request(request);
     forwarded.put(call.metadata_mut());
     let mut router = app.router.clone();
     if !streamed {
         let (metadata, messages, _) = router.generate(call).await?.into_parts();
-        return plain(messages, &metadata, shape).await;
+        return plain(messages, &metadata, write).await;
     }
     let asking = async move { router.generate(call).await };
-    stream::respond(asking, Events::new(shape, include_usage), &app.config, context).await
+    stream::respond(asking, events(), &app.config, context).await
 }
 
 async fn parse<T: Send + 'static>(body: Bytes, read: fn(&[u8]) -> Result<T, Error>) -> Result<T, Error> {
@@ -111,7 +130,7 @@ async fn parse<T: Send + 'static>(body: Bytes, read: fn(&[u8]) -> Result<T, Erro
 async fn plain(
     mut messages: Streaming<GenerateResponse>,
     metadata: &MetadataMap,
-    shape: Shape,
+    write: impl FnOnce(&GenerateChunk, &mut BytesMut) -> Result<(), Error>,
 ) -> Result<Response, Error> {
     let message = messages.message().await?.ok_or(Error::NotWhole)?;
     // The status comes last: until then the answer may still turn out to be none.
@@ -119,10 +138,7 @@ async fn plain(
     match message.chunks.as_slice() {
         [chunk] if !more && chat::answer::is_whole(chunk) => {
             let mut out = BytesMut::with_capacity(1024);
-            match shape {
-                Shape::Chat => chat::answer::write(chunk, &mut out),
-                Shape::Text => text::answer::write(chunk, &mut out),
-            }
+            write(chunk, &mut out)?;
             Ok(json(out, metadata))
         }
         _ => Err(Error::NotWhole),

@@ -15,6 +15,9 @@ use crate::error::Error;
 /// Asks for an earlier deadline: seconds, or a number with `s` or `ms`.
 pub(crate) const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
 
+/// Where Anthropic's clients put the key.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 /// Longest credential that is handed on: a JWT with many claims fits. Longer ones are as good as none.
 const CREDENTIAL_MAX_BYTES: usize = 4 << 10;
 
@@ -37,16 +40,17 @@ impl Forwarded {
     /// # Errors
     /// There are two credentials: whoever reads next might take the other one.
     pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Error> {
-        let mut credentials = headers.get_all(AUTHORIZATION).iter();
-        let first = credentials.next();
-        if credentials.next().is_some() {
-            return Err(Error::Header("there is more than one Authorization header"));
+        let (mut tokens, mut keys) = (headers.get_all(AUTHORIZATION).iter(), headers.get_all(API_KEY).iter());
+        let (token, key) = (tokens.next().cloned(), keys.next().and_then(bearer));
+        let differ = matches!((&token, &key), (Some(token), Some(key)) if token != key);
+        if differ || tokens.next().is_some() || keys.next().is_some() {
+            return Err(Error::Header(
+                "there is more than one credential: give one Authorization or X-Api-Key header",
+            ));
         }
-        let authorization = first
-            .filter(|value| {
-                value.len() <= CREDENTIAL_MAX_BYTES && std::str::from_utf8(value.as_bytes()).is_ok()
-            })
-            .cloned();
+        let authorization = token.or(key).filter(|value| {
+            value.len() <= CREDENTIAL_MAX_BYTES && std::str::from_utf8(value.as_bytes()).is_ok()
+        });
         let steering = STEERING
             .into_iter()
             .flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value.clone())));
@@ -79,6 +83,11 @@ impl Forwarded {
             headers.append(name, value);
         }
     }
+}
+
+/// A key as the mesh takes it. `None`: it cannot be one.
+fn bearer(key: &HeaderValue) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(&[b"Bearer ", key.as_bytes()].concat()).ok()
 }
 
 /// The time that a request may take: what it asks for, at most `max`.

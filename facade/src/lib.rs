@@ -3,6 +3,7 @@
 //! once, and what it hands on is that one value. Listening, TLS and draining are the chassis'.
 
 mod admin;
+mod api;
 mod body;
 mod chat;
 mod completions;
@@ -15,12 +16,15 @@ pub mod fuzzing;
 mod head;
 mod health;
 mod json;
+mod messages;
 mod metrics;
 mod models;
 mod moderations;
+mod ollama;
 mod openapi;
 mod passthrough;
 mod problem;
+mod responses;
 mod stored;
 mod stream;
 mod text;
@@ -40,7 +44,10 @@ pub use config::Config;
 pub use health::{Face, HealthConfig, Public};
 use penstock_chassis::{Channel, Chassis, Door, Health, MESSAGE_MAX_BYTES};
 use penstock_proto::{
-    inference::v1::{inference_client::InferenceClient, stored_completions_client::StoredCompletionsClient},
+    inference::v1::{
+        inference_client::InferenceClient, responses_client::ResponsesClient,
+        stored_completions_client::StoredCompletionsClient,
+    },
     router::v1::routing_client::RoutingClient,
 };
 
@@ -66,6 +73,7 @@ struct App {
     config: Config,
     router: InferenceClient<Channel>,
     stored: StoredCompletionsClient<Channel>,
+    responses: ResponsesClient<Channel>,
     routing: RoutingClient<Channel>,
     passthrough: Passthrough,
     health: Health,
@@ -92,7 +100,22 @@ pub fn start(
     let [
         chat,
         stored,
+        stored_messages,
+        response_list,
+        input_tokens,
+        response,
+        cancel,
+        input_items,
         messages,
+        count_tokens,
+        ollama_chat,
+        ollama_generate,
+        ollama_embed,
+        ollama_embeddings,
+        ollama_tags,
+        ollama_show,
+        ollama_ps,
+        ollama_version,
         text,
         embeddings,
         moderations,
@@ -118,7 +141,22 @@ pub fn start(
     Router::new()
         .route(chat, post(completions::create).get(stored::list))
         .route(stored, get(stored::get).post(stored::update).delete(stored::delete))
-        .route(messages, get(stored::messages))
+        .route(stored_messages, get(stored::messages))
+        .route(response_list, post(responses::create))
+        .route(input_tokens, post(responses::input_tokens))
+        .route(response, get(responses::get).delete(responses::delete))
+        .route(cancel, post(responses::cancel))
+        .route(input_items, get(responses::input_items))
+        .route(messages, post(messages::create))
+        .route(count_tokens, post(messages::count_tokens))
+        .route(ollama_chat, post(ollama::chat))
+        .route(ollama_generate, post(ollama::generate))
+        .route(ollama_embed, post(ollama::embed))
+        .route(ollama_embeddings, post(ollama::embeddings))
+        .route(ollama_tags, get(ollama::tags))
+        .route(ollama_show, post(ollama::show))
+        .route(ollama_ps, get(ollama::ps))
+        .route(ollama_version, get(ollama::version))
         .route(text, post(completions::create_text))
         .route(embeddings, post(embeddings::create))
         .route(moderations, post(moderations::create))
@@ -153,6 +191,7 @@ fn app(
     chassis: &Chassis,
 ) -> Arc<App> {
     let stored = StoredCompletionsClient::new(router.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES);
+    let responses = ResponsesClient::new(router.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES);
     let routing = RoutingClient::new(router.clone()).max_decoding_message_size(MESSAGE_MAX_BYTES);
     let router = InferenceClient::new(router).max_decoding_message_size(MESSAGE_MAX_BYTES);
     let access = Access::new(config.health.clone(), router.clone());
@@ -165,6 +204,7 @@ fn app(
         door,
         config,
         stored,
+        responses,
         routing,
         router,
         passthrough: Passthrough::new(services),

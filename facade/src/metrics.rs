@@ -8,10 +8,25 @@ use prometheus_client::{
 };
 
 /// The routes that exist, as axum writes them.
-pub(crate) const ROUTES: [&str; 24] = [
+pub(crate) const ROUTES: [&str; 39] = [
     "/v1/chat/completions",
     "/v1/chat/completions/{id}",
     "/v1/chat/completions/{id}/messages",
+    "/v1/responses",
+    "/v1/responses/input_tokens",
+    "/v1/responses/{id}",
+    "/v1/responses/{id}/cancel",
+    "/v1/responses/{id}/input_items",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/api/chat",
+    "/api/generate",
+    "/api/embed",
+    "/api/embeddings",
+    "/api/tags",
+    "/api/show",
+    "/api/ps",
+    "/api/version",
     "/v1/completions",
     "/v1/embeddings",
     "/v1/moderations",
@@ -33,6 +48,16 @@ pub(crate) const ROUTES: [&str; 24] = [
     "/",
     "/openapi.json",
     "/docs",
+];
+
+/// Those of them where a POST asks for an answer.
+const GENERATES: [&str; 6] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/api/chat",
+    "/api/generate",
 ];
 
 /// A route's name in labels and spans.
@@ -60,10 +85,9 @@ impl Route {
         match self.0 {
             "grpc" if path == "/penstock.inference.v1.Inference/Generate" => Some(Class::Answer),
             "grpc" => path.starts_with("/penstock.inference.v1.").then_some(Class::Batch),
-            "/v1/chat/completions" | "/v1/completions" if request.method() == Method::POST => {
-                Some(Class::Answer)
-            }
-            route => route.starts_with("/v1/").then_some(Class::Batch),
+            route if GENERATES.contains(&route) && request.method() == Method::POST => Some(Class::Answer),
+            "/api/version" => None,
+            route => (route.starts_with("/v1/") || route.starts_with("/api/")).then_some(Class::Batch),
         }
     }
 }
@@ -109,10 +133,10 @@ mod tests {
         };
         for route in ROUTES {
             let (posted, got) = (class("POST", route, Route(route)), class("GET", route, Route(route)));
-            let generates = ["/v1/chat/completions", "/v1/completions"].contains(&route);
-            let expected = if generates { Some(Class::Answer) } else { got };
+            let expected = if GENERATES.contains(&route) { Some(Class::Answer) } else { got };
             assert_eq!(posted, expected, "{route}");
-            assert_eq!(got, route.starts_with("/v1/").then_some(Class::Batch), "{route}");
+            let asks = route.starts_with("/v1/") || (route.starts_with("/api/") && route != "/api/version");
+            assert_eq!(got, asks.then_some(Class::Batch), "{route}");
         }
         for (path, expected) in [
             ("/penstock.inference.v1.Inference/Generate", Some(Class::Answer)),

@@ -123,7 +123,7 @@ mod tests {
     fn what_is_known_is_told_and_nothing_else() {
         let written = |capabilities| {
             let model =
-                Model { id: "m".into(), created: 7, owned_by: "o".into(), aliases: vec![], capabilities };
+                Model { id: "m".into(), created: 7, owned_by: "o".into(), capabilities, ..Model::default() };
             let mut out = BytesMut::new();
             write(&model, &mut out);
             serde_json::from_slice::<Value>(&out).unwrap()

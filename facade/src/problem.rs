@@ -15,10 +15,12 @@ use bytes::{BufMut as _, BytesMut};
 use penstock_proto::{Reason, metadata::DECISION};
 
 use crate::{
+    api::Api,
     chat::chunk::write_error_object,
     error::{Error, whole_seconds},
     head::{PRIVATE, copy_answer},
     json::write::{comma, optional, value},
+    messages, ollama,
 };
 
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
@@ -44,15 +46,31 @@ impl IntoResponse for Error {
 
 /// The response for `error`.
 pub(crate) fn response(error: &Error, path: &str, request_id: &str) -> Response {
-    let known = penstock_proto::Error::from(error);
+    let api = Api::of(path);
+    let known = told(api, error);
     let decision = match error {
         Error::Mesh(status) => status.metadata().get(DECISION).and_then(|id| id.to_str().ok()),
         _ => None,
     };
-    let mut response = Response::new(Body::from(body(&known, path, request_id, decision).freeze()));
-    *response.status_mut() = status(known.reason);
+    let mut out = BytesMut::with_capacity(512);
+    let kind = match api {
+        Api::Completions | Api::Responses => {
+            write(&known, path, request_id, decision, &mut out);
+            "application/problem+json"
+        }
+        Api::Messages => {
+            messages::write_problem(&known, request_id, &mut out);
+            "application/json"
+        }
+        Api::Ollama => {
+            ollama::write_problem(&known, request_id, &mut out);
+            "application/json"
+        }
+    };
+    let mut response = Response::new(Body::from(out.freeze()));
+    *response.status_mut() = status(api, known.reason);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, PRIVATE);
     tell_whether_to_retry(&known, headers);
     if known.reason.http_status() == 401 {
@@ -64,8 +82,29 @@ pub(crate) fn response(error: &Error, path: &str, request_id: &str) -> Response 
     response
 }
 
-fn status(reason: Reason) -> StatusCode {
-    StatusCode::from_u16(reason.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+/// The error in the words of an API: with its names of fields.
+pub(crate) fn told(api: Api, error: &Error) -> penstock_proto::Error {
+    let mut known = penstock_proto::Error::from(error);
+    if api == Api::Completions || known.violations.is_empty() {
+        return known;
+    }
+    for violation in &mut known.violations {
+        violation.field = api.field(std::mem::take(&mut violation.field));
+    }
+    if known.reason == Reason::InvalidRequest {
+        // Its message is made of the names.
+        return penstock_proto::Error::invalid(known.violations);
+    }
+    known
+}
+
+fn status(api: Api, reason: Reason) -> StatusCode {
+    let status = match (api, reason.http_status()) {
+        // These two know one status for all that is wrong with a request.
+        (Api::Messages | Api::Ollama, 422) => 400,
+        (_, status) => status,
+    };
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// What OpenAI's SDKs go by, instead of by their own table of statuses.
@@ -80,41 +119,46 @@ fn tell_whether_to_retry(error: &penstock_proto::Error, headers: &mut HeaderMap)
     }
 }
 
-pub(crate) fn body(
+pub(crate) fn write(
     error: &penstock_proto::Error,
     path: &str,
     request_id: &str,
     decision: Option<&str>,
-) -> BytesMut {
-    let mut out = BytesMut::with_capacity(512);
+    out: &mut BytesMut,
+) {
     out.put_slice(b"{\"type\":\"urn:penstock:error:");
     for byte in error.reason.as_str().bytes() {
         out.put_u8(if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() });
     }
     out.put_slice(b"\",\"title\":");
-    value(&mut out, error.reason.title());
+    value(out, error.reason.title());
     out.put_slice(b",\"status\":");
-    value(&mut out, &error.reason.http_status());
+    value(out, &error.reason.http_status());
     out.put_slice(b",\"detail\":");
-    value(&mut out, &*error.message);
+    value(out, &*error.message);
     out.put_slice(b",\"instance\":");
-    value(&mut out, bounded(path));
+    value(out, bounded(path));
     out.put_slice(b",\"request_id\":");
-    value(&mut out, request_id);
-    optional(&mut out, "\"decision_id\":", decision);
+    value(out, request_id);
+    optional(out, "\"decision_id\":", decision);
     out.put_slice(b",\"error\":");
-    write_error_object(error, None, &mut out);
+    write_error_object(error, None, out);
+    write_violations(error, out);
+    out.put_u8(b'}');
+}
+
+/// Writes the member `errors`: every field that is wrong.
+pub(crate) fn write_violations(error: &penstock_proto::Error, out: &mut BytesMut) {
     out.put_slice(b",\"errors\":[");
     for violation in &error.violations {
-        comma(&mut out);
+        comma(out);
         out.put_slice(b"{\"field\":");
-        value(&mut out, &violation.field);
+        value(out, &violation.field);
         out.put_slice(b",\"message\":");
-        value(&mut out, &violation.message);
+        value(out, &violation.message);
         out.put_u8(b'}');
     }
-    out.put_slice(b"]}");
-    out
+    out.put_u8(b']');
 }
 
 fn bounded(path: &str) -> &str {
@@ -204,9 +248,11 @@ mod tests {
     #[test]
     fn every_reason_has_a_status_and_a_body_and_long_paths_are_cut() {
         for reason in Reason::ALL {
-            assert_eq!(status(*reason).as_u16(), reason.http_status());
+            assert_eq!(status(Api::Completions, *reason).as_u16(), reason.http_status());
             let error = penstock_proto::Error::new(*reason, "x");
-            let json: Value = serde_json::from_slice(&body(&error, &"/é".repeat(9999), "r", None)).unwrap();
+            let mut out = BytesMut::new();
+            write(&error, &"/é".repeat(9999), "r", None, &mut out);
+            let json: Value = serde_json::from_slice(&out).unwrap();
             assert!(json["instance"].as_str().unwrap().len() <= INSTANCE_MAX_BYTES);
         }
     }

@@ -23,18 +23,17 @@ use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use http_body::Frame;
 use penstock_chassis::CallContext;
-use penstock_proto::inference::v1::GenerateResponse;
+use penstock_proto::inference::v1::{GenerateChunk, GenerateResponse};
 use tonic::Status;
 use tracing::Span;
 
-use self::keep_alive::{KeepAlive, PING};
-use crate::{
-    chat::chunk::{DONE, Events, write_error},
-    config::Config,
-    error::Error,
-    head,
-};
+use self::keep_alive::KeepAlive;
+use crate::{config::Config, error::Error, head};
 
+/// Content type of server-sent events.
+pub(crate) const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
+/// A comment, which every reader of events skips: it ends what a buffer on the way holds back.
+pub(crate) const PING: &[u8] = b": ping\n\n";
 /// nginx and its like hand on what they get at once (C10).
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// Not to be kept (B14), nor to be changed or held on the way (C10).
@@ -42,20 +41,40 @@ const NOT_CACHED: HeaderValue = HeaderValue::from_static("private, no-store, no-
 /// Room for an event or a few; the buffer grows for the rare larger one.
 const BUFFER_BYTES: usize = 4 << 10;
 
+/// What becomes of an answer's chunks on the wire: one implementation for each API.
+pub(crate) trait Events: Send + Unpin + 'static {
+    /// The content type of the stream.
+    const CONTENT_TYPE: &'static str;
+
+    /// Writes what a chunk brings.
+    fn write(&mut self, chunk: &GenerateChunk, out: &mut BytesMut);
+
+    /// Writes the end of the answer if it is whole. False: it is not, and nothing was written.
+    #[must_use]
+    fn end(&mut self, out: &mut BytesMut) -> bool;
+
+    /// Writes the end of an answer that broke off.
+    fn fail(&mut self, error: &penstock_proto::Error, request_id: &str, out: &mut BytesMut);
+
+    /// Writes what keeps a silent connection open and says nothing.
+    fn ping(&mut self, out: &mut BytesMut);
+}
+
 /// The answer to a call for a stream. Its head waits for the first token, so that it can tell which model
 /// answers, and that none does; but not for longer than `config.keep_alive_delay`.
 ///
 /// # Errors
 /// The call failed while the head could still tell.
-pub(crate) async fn respond<S, F>(
+pub(crate) async fn respond<S, F, E>(
     asking: F,
-    events: Events,
+    events: E,
     config: &Config,
     context: CallContext,
 ) -> Result<Response, Error>
 where
     S: Stream<Item = Result<GenerateResponse, Status>> + Send + Unpin + 'static,
     F: Future<Output = Result<tonic::Response<S>, Status>> + Send + 'static,
+    E: Events,
 {
     let mut keep_alive = KeepAlive::start(config);
     let mut asking: Asking<S> = Box::pin(asking);
@@ -74,9 +93,10 @@ where
     }
 }
 
-fn response<S>(source: Source<S>, events: Events, keep_alive: KeepAlive, context: CallContext) -> Response
+fn response<S, E>(source: Source<S>, events: E, keep_alive: KeepAlive, context: CallContext) -> Response
 where
     S: Stream<Item = Result<GenerateResponse, Status>> + Send + Unpin + 'static,
+    E: Events,
 {
     let body = EventBody {
         source,
@@ -89,7 +109,7 @@ where
     };
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(E::CONTENT_TYPE));
     headers.insert(CACHE_CONTROL, NOT_CACHED);
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     response
@@ -119,10 +139,10 @@ impl<S: Stream<Item = Result<GenerateResponse, Status>> + Unpin> Source<S> {
     }
 }
 
-struct EventBody<S> {
+struct EventBody<S, E> {
     source: Source<S>,
     keep_alive: KeepAlive,
-    events: Events,
+    events: E,
     buffer: BytesMut,
     context: CallContext,
     /// Open until the answer has ended, so that the trace covers all of it; not entered for every chunk.
@@ -130,7 +150,7 @@ struct EventBody<S> {
     ended: bool,
 }
 
-impl<S> EventBody<S> {
+impl<S, E: Events> EventBody<S, E> {
     /// What was written, as a frame. Its memory comes back to the buffer once the frame was sent.
     fn frame(&mut self) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.keep_alive.heard();
@@ -145,13 +165,14 @@ impl<S> EventBody<S> {
             reason = error.reason.as_str(),
             "answer broke off"
         );
-        write_error(&error, self.context.request_id(), &mut self.buffer);
+        self.events.fail(&error, self.context.request_id(), &mut self.buffer);
     }
 }
 
-impl<S> http_body::Body for EventBody<S>
+impl<S, E> http_body::Body for EventBody<S, E>
 where
     S: Stream<Item = Result<GenerateResponse, Status>> + Unpin,
+    E: Events,
 {
     type Data = Bytes;
     type Error = Infallible;
@@ -168,7 +189,7 @@ where
         loop {
             let Poll::Ready(next) = this.source.poll_next(cx) else {
                 ready!(this.keep_alive.poll_silent(cx));
-                this.buffer.extend_from_slice(PING);
+                this.events.ping(&mut this.buffer);
                 return this.frame();
             };
             match next {
@@ -188,9 +209,7 @@ where
                 }
                 None => {
                     this.ended = true;
-                    if this.events.is_whole() {
-                        this.buffer.extend_from_slice(DONE);
-                    } else {
+                    if !this.events.end(&mut this.buffer) {
                         this.fail(&Error::NotWhole);
                     }
                     return this.frame();
@@ -212,11 +231,11 @@ mod tests {
     use http_body_util::BodyExt as _;
     use penstock_proto::{
         Reason,
-        inference::v1::{Choice, Delta, GenerateChunk},
+        inference::v1::{Choice, Delta},
     };
 
     use super::*;
-    use crate::chat::chunk::Shape;
+    use crate::chat::chunk::{Completions, Shape};
 
     fn chunk(content: &str, finish_reason: Option<&str>) -> GenerateChunk {
         let delta = Delta { content: Some(content.into()), ..Delta::default() };
@@ -235,7 +254,7 @@ mod tests {
     {
         response(
             Source::Answer(messages),
-            Events::new(Shape::Chat, false),
+            Completions::new(Shape::Chat, false),
             KeepAlive::start(&Config::default()),
             context,
         )

@@ -25,6 +25,7 @@ pub fn fingerprint(request: &GenerateRequest) -> [u8; 32] {
         user: None,
         store: None,
         metadata: None,
+        response: None,
         service_tier: None,
         prompt_cache_key: None,
         safety_identifier: None,

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     auth::v1::{AuthenticateRequest, CreateResponse, RotateResponse},
     cache::v1::Object,
-    inference::v1::{MetadataPair, StoredCompletion, StoredMessage},
+    inference::v1::{MetadataPair, StoredCompletion, StoredMessage, StoredResponse},
 };
 
 impl fmt::Debug for AuthenticateRequest {
@@ -36,6 +36,13 @@ impl fmt::Debug for StoredCompletion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut printed = f.debug_struct("StoredCompletion");
         printed.field("id", &self.id).field("created", &self.created).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StoredResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut printed = f.debug_struct("StoredResponse");
+        printed.field("id", &self.id).field("status", &self.status).finish_non_exhaustive()
     }
 }
 
@@ -80,6 +87,10 @@ mod tests {
             format!(
                 "{:?}",
                 StoredCompletion { request: Some(request(secret.clone())), ..StoredCompletion::default() }
+            ),
+            format!(
+                "{:?}",
+                StoredResponse { request: Some(request(secret.clone())), ..StoredResponse::default() }
             ),
             format!("{:?}", object(&secret).metadata),
             format!("{:?}", StoredMessage { id: "i".into(), message: Some(message(secret)) }),

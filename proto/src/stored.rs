@@ -5,6 +5,8 @@ use crate::Violation;
 
 /// Kind of a stored chat completion.
 pub const CHAT_COMPLETION: &str = "chat.completion";
+/// Kind of a stored response.
+pub const RESPONSE: &str = "response";
 /// Entries of a page, if nobody says.
 pub const LIMIT_DEFAULT: usize = 20;
 /// Most entries of a page, as OpenAI has it.

@@ -97,6 +97,7 @@ pub fn request(json: &Json) -> GenerateRequest {
         logit_bias_json: m.raw("logit_bias"),
         user: m.text("user"),
         store: m.flag("store"),
+        response: None,
         metadata: m.one("metadata", |json| {
             let mut json = json.clone();
             let pairs = std::mem::take(json.members_mut()).into_iter();

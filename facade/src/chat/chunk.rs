@@ -8,11 +8,12 @@ use penstock_proto::{
 
 use crate::{
     json::write::{comma, extensions, key, nullable, optional, raw, value},
+    stream::{EVENT_STREAM, Events, PING},
     text,
 };
 
 /// The end of a whole answer.
-pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
+const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// Most choices of an answer, as OpenAI has it; one bit each.
 const CHOICES_MAX: i64 = 128;
@@ -35,9 +36,9 @@ pub(crate) enum Shape {
     Text,
 }
 
-/// Writes the events of one answer.
+/// Writes the events of one answer, as chat completions and the legacy completions have them.
 #[derive(Debug)]
-pub(crate) struct Events {
+pub(crate) struct Completions {
     /// How choices look.
     shape: Shape,
     /// Whether usage was asked for: then every chunk has the member.
@@ -59,14 +60,31 @@ struct Head {
     json: BytesMut,
 }
 
-impl Events {
+impl Completions {
     /// For an answer of which nothing was written yet.
     pub(crate) fn new(shape: Shape, include_usage: bool) -> Self {
         Self { shape, include_usage, head: Head::default(), begun: 0, finished: 0 }
     }
 
+    /// Whether every choice that was begun was finished, and there was one: else the answer is not whole.
+    fn is_whole(&self) -> bool {
+        self.begun != 0 && self.begun == self.finished
+    }
+
+    fn note(&mut self, choice: &Choice) {
+        let bit = 1_u128 << choice.index.clamp(0, CHOICES_MAX - 1);
+        self.begun |= bit;
+        if choice.finish_reason.is_some() {
+            self.finished |= bit;
+        }
+    }
+}
+
+impl Events for Completions {
+    const CONTENT_TYPE: &'static str = EVENT_STREAM;
+
     /// Writes a chunk as one event.
-    pub(crate) fn write(&mut self, chunk: &GenerateChunk, out: &mut BytesMut) {
+    fn write(&mut self, chunk: &GenerateChunk, out: &mut BytesMut) {
         self.head.renew(self.shape, chunk);
         out.put_slice(&self.head.json);
         for choice in &chunk.choices {
@@ -90,17 +108,20 @@ impl Events {
         out.put_slice(b"}\n\n");
     }
 
-    /// Whether every choice that was begun was finished, and there was one: else the answer is not whole.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.begun != 0 && self.begun == self.finished
+    fn end(&mut self, out: &mut BytesMut) -> bool {
+        let whole = self.is_whole();
+        if whole {
+            out.put_slice(DONE);
+        }
+        whole
     }
 
-    fn note(&mut self, choice: &Choice) {
-        let bit = 1_u128 << choice.index.clamp(0, CHOICES_MAX - 1);
-        self.begun |= bit;
-        if choice.finish_reason.is_some() {
-            self.finished |= bit;
-        }
+    fn fail(&mut self, error: &Error, request_id: &str, out: &mut BytesMut) {
+        write_error(error, request_id, out);
+    }
+
+    fn ping(&mut self, out: &mut BytesMut) {
+        out.put_slice(PING);
     }
 }
 
@@ -132,7 +153,7 @@ impl Head {
 }
 
 /// Writes an error as an event: what a client gets when the answer breaks after it began.
-pub(crate) fn write_error(error: &Error, request_id: &str, out: &mut BytesMut) {
+fn write_error(error: &Error, request_id: &str, out: &mut BytesMut) {
     out.put_slice(b"data: {\"error\":");
     write_error_object(error, Some(request_id), out);
     out.put_slice(b"}\n\n");

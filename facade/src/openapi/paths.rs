@@ -3,6 +3,9 @@
 mod admin;
 mod examples;
 mod health;
+mod messages;
+mod ollama;
+mod responses;
 mod stored;
 mod texts;
 
@@ -270,6 +273,9 @@ pub(super) fn paths() -> Value {
     let mut add = |path: &str, methods: Value| all.insert(path.to_owned(), methods);
     add("/v1/chat/completions", json!({"get": stored::list(), "post": chat()}));
     for (path, methods) in stored::paths().into_iter().chain(texts::paths()).chain(admin::paths()) {
+        add(path, methods);
+    }
+    for (path, methods) in responses::paths().into_iter().chain(messages::paths()).chain(ollama::paths()) {
         add(path, methods);
     }
     add("/v1/models", json!({"get": models()}));

@@ -13,11 +13,12 @@ use penstock_proto::router::v1::{Decision, ExplainResponse};
 use super::*;
 use crate::{
     chat,
-    chat::chunk::{Events, Shape},
+    chat::chunk::{Completions, Shape},
     embeddings,
     embeddings::Encoding,
     metrics::ROUTES,
     models, moderations, problem,
+    stream::Events as _,
     tests::scripted::{Facade, plain_answer},
     text,
 };
@@ -254,7 +255,7 @@ fn answers_are_as_they_are_described() {
         conforms("Completion", &written(|out| text::answer::write(&chunk, out)));
         for (shape, schema) in [(Shape::Chat, "ChatCompletionChunk"), (Shape::Text, "Completion")] {
             for include_usage in [true, false] {
-                let event = written(|out| Events::new(shape, include_usage).write(&chunk, out));
+                let event = written(|out| Completions::new(shape, include_usage).write(&chunk, out));
                 conforms(schema, event.strip_prefix(b"data: ").unwrap());
             }
         }
@@ -358,10 +359,10 @@ fn models_and_problems_are_as_they_are_described() {
     }
     for reason in penstock_proto::Reason::ALL {
         let error = penstock_proto::Error::new(*reason, "x");
-        conforms("Problem", &problem::body(&error, "/", "r", Some("dec-1")));
+        conforms("Problem", &written(|out| problem::write(&error, "/", "r", Some("dec-1"), out)));
     }
     let error = penstock_proto::Error::invalid(vec![penstock_proto::Violation::new("a", "b")]);
-    conforms("Problem", &problem::body(&error, "/", "r", Some("dec-1")));
+    conforms("Problem", &written(|out| problem::write(&error, "/", "r", Some("dec-1"), out)));
 }
 
 #[tokio::test]

@@ -12,9 +12,6 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config::Config;
 
-/// A comment: it says nothing, and ends what a buffer on the way holds back.
-pub(super) const PING: &[u8] = b": ping\n\n";
-
 /// The silence of one stream.
 #[derive(Debug)]
 pub(super) struct KeepAlive {

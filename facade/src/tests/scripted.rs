@@ -20,8 +20,9 @@ use penstock_chassis::{CallContext, Channel, Chassis};
 use penstock_proto::{
     Error, Reason,
     inference::v1::{
-        Choice, Delta, EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest, GenerateResponse,
-        ListModelsRequest, ListModelsResponse, Model, ModerateRequest, ModerateResponse,
+        Choice, CountTokensRequest, CountTokensResponse, Delta, EmbedRequest, EmbedResponse, GenerateChunk,
+        GenerateRequest, GenerateResponse, ListModelsRequest, ListModelsResponse, Model, ModerateRequest,
+        ModerateResponse,
         inference_server::{Inference, InferenceServer},
     },
     router::v1::{
@@ -118,6 +119,13 @@ impl Inference for Scripted {
         Err(Error::new(Reason::NotOffered, "no judgements here").into())
     }
 
+    async fn count_tokens(
+        &self,
+        _: tonic::Request<CountTokensRequest>,
+    ) -> Result<Response<CountTokensResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn list_models(
         &self,
         request: tonic::Request<ListModelsRequest>,
@@ -142,6 +150,7 @@ impl Inference for Scripted {
             owned_by: "penstock".into(),
             aliases: vec![],
             capabilities: None,
+            loaded: None,
         };
         let models = match request.into_inner().model {
             None if of_one => vec![Model { aliases: vec!["gpt".into()], ..model("m") }],

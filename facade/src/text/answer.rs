@@ -59,7 +59,10 @@ mod tests {
     use penstock_proto::inference::v1::{Delta, Extension, Usage};
 
     use super::*;
-    use crate::chat::chunk::{Events, Shape};
+    use crate::{
+        chat::chunk::{Completions, Shape},
+        stream::Events as _,
+    };
 
     fn chunk(text: &str, finish_reason: Option<&str>) -> GenerateChunk {
         let delta = Delta { content: Some(text.into()), ..Delta::default() };
@@ -100,7 +103,7 @@ mod tests {
     #[test]
     fn its_pieces_look_the_same_and_usage_comes_last() {
         let mut out = BytesMut::new();
-        let mut events = Events::new(Shape::Text, true);
+        let mut events = Completions::new(Shape::Text, true);
         events.write(&chunk("a", None), &mut out);
         let last = GenerateChunk { choices: vec![], usage: Some(usage()), ..chunk("", None) };
         events.write(&last, &mut out);
@@ -114,6 +117,6 @@ mod tests {
             "\n\n",
         ];
         assert_eq!(out, expected.concat());
-        assert!(!events.is_whole());
+        assert!(!events.end(&mut BytesMut::new()));
     }
 }

@@ -17,8 +17,9 @@ use penstock_proto::{
         WatchRequest, WatchResponse, deployments_server::Deployments,
     },
     inference::v1::{
-        Capabilities, EmbedRequest, EmbedResponse, GenerateRequest, ListModelsRequest, ListModelsResponse,
-        Model, ModerateRequest, ModerateResponse, inference_server::Inference,
+        Capabilities, CountTokensRequest, CountTokensResponse, EmbedRequest, EmbedResponse, GenerateRequest,
+        ListModelsRequest, ListModelsResponse, Model, ModerateRequest, ModerateResponse,
+        inference_server::Inference,
     },
     metadata::{DEPLOYMENT, QUEUE, TENANT, TOKENS},
 };
@@ -95,6 +96,13 @@ impl Inference for Service {
         call.whole(deployment.engine.moderate(&message, &context).await)
     }
 
+    async fn count_tokens(
+        &self,
+        _: Request<CountTokensRequest>,
+    ) -> Result<Response<CountTokensResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn list_models(
         &self,
         request: Request<ListModelsRequest>,
@@ -147,6 +155,7 @@ impl Service {
             owned_by: deployment.dialect.to_owned(),
             aliases,
             capabilities: said(deployment),
+            loaded: None,
         }
     }
 }

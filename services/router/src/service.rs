@@ -17,9 +17,9 @@ use penstock_proto::{
     cache::v1::{Entry, EntryKey, LookupRequest, cache_client::CacheClient},
     fingerprint::fingerprint,
     inference::v1::{
-        EmbedRequest, EmbedResponse, GenerateRequest, ListModelsRequest, ListModelsResponse,
-        Model as ModelMessage, ModerateRequest, ModerateResponse, generate_request::Input,
-        inference_server::Inference,
+        CountTokensRequest, CountTokensResponse, EmbedRequest, EmbedResponse, GenerateRequest,
+        ListModelsRequest, ListModelsResponse, Model as ModelMessage, ModerateRequest, ModerateResponse,
+        generate_request::Input, inference_server::Inference,
     },
     metadata,
     ratelimit::v1::{ReserveRequest, ReserveResponse, Subject, rate_limiter_client::RateLimiterClient},
@@ -308,6 +308,7 @@ impl Router {
             created: self.since,
             owned_by: "penstock".to_owned(),
             capabilities: abilities::of_all(usable.map(|model| model.capabilities)),
+            loaded: None,
         })
     }
 
@@ -323,6 +324,7 @@ impl Router {
             created: self.since,
             owned_by: model.owned_by.clone(),
             capabilities: model.capabilities,
+            loaded: None,
         })
     }
 }
@@ -405,6 +407,13 @@ impl Inference for Router {
         request: Request<ModerateRequest>,
     ) -> Result<Response<ModerateResponse>, Status> {
         self.whole(request).await
+    }
+
+    async fn count_tokens(
+        &self,
+        _: Request<CountTokensRequest>,
+    ) -> Result<Response<CountTokensResponse>, Status> {
+        Err(Status::unimplemented(""))
     }
 
     async fn list_models(

@@ -23,9 +23,9 @@ use penstock_proto::{
         auth_server::{Auth, AuthServer},
     },
     inference::v1::{
-        Capabilities, ChatInput, Choice, EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest,
-        GenerateResponse, ListModelsRequest, ListModelsResponse, Message, ModerateRequest, ModerateResponse,
-        Prompt, TextInput,
+        Capabilities, ChatInput, Choice, CountTokensRequest, CountTokensResponse, EmbedRequest,
+        EmbedResponse, GenerateChunk, GenerateRequest, GenerateResponse, ListModelsRequest,
+        ListModelsResponse, Message, ModerateRequest, ModerateResponse, Prompt, TextInput,
         generate_request::Input,
         inference_client::InferenceClient,
         inference_server::{Inference, InferenceServer},
@@ -113,6 +113,13 @@ impl Inference for Adapter {
 
     async fn moderate(&self, _: Request<ModerateRequest>) -> Result<Response<ModerateResponse>, Status> {
         Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn count_tokens(
+        &self,
+        _: Request<CountTokensRequest>,
+    ) -> Result<Response<CountTokensResponse>, Status> {
+        Err(Status::unimplemented(""))
     }
 
     async fn list_models(

@@ -23,7 +23,7 @@ fn text(content: &str) -> Delta {
 
 fn events(include_usage: bool, chunks: &[GenerateChunk]) -> String {
     let mut out = BytesMut::new();
-    let mut events = Events::new(Shape::Chat, include_usage);
+    let mut events = Completions::new(Shape::Chat, include_usage);
     for chunk in chunks {
         events.write(chunk, &mut out);
     }
@@ -122,7 +122,7 @@ fn an_error_is_an_event_with_openais_object() {
 #[test]
 fn an_answer_is_whole_when_every_choice_has_ended() {
     let end = |index| Choice { finish_reason: Some("stop".into()), ..choice(index, Delta::default()) };
-    let mut events = Events::new(Shape::Chat, false);
+    let mut events = Completions::new(Shape::Chat, false);
     let mut out = BytesMut::new();
     assert!(!events.is_whole());
     events.write(&chunk(vec![choice(0, text("a")), choice(1, text("b"))]), &mut out);

@@ -86,6 +86,7 @@ fn every_named_member_is_typed() {
                 .map(|(key, value)| MetadataPair { key: key.into(), value: value.into() })
                 .into(),
         }),
+        response: None,
         extensions: vec![],
     };
     assert_eq!(request, expected);

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use tonic::Status;
 
 use crate::{
-    chat::chunk::{Events, Shape},
+    chat::chunk::{Completions, Shape},
     config::Config,
     stream::respond,
 };
@@ -54,7 +54,7 @@ async fn answer(
     };
     respond(
         asking,
-        Events::new(Shape::Chat, false),
+        Completions::new(Shape::Chat, false),
         config,
         CallContext::background(Duration::from_secs(3600)),
     )
@@ -170,7 +170,7 @@ async fn a_client_that_leaves_in_a_silence_ends_the_call() {
     let config = config(15, 10);
     let context = CallContext::background(Duration::from_secs(3600));
     let mut body =
-        respond(asking, Events::new(Shape::Chat, false), &config, context).await.unwrap().into_body();
+        respond(asking, Completions::new(Shape::Chat, false), &config, context).await.unwrap().into_body();
     for _ in 0..3 {
         body.frame().await.unwrap().unwrap();
         assert!(

@@ -97,8 +97,13 @@ impl Penstock {
     async fn answer(&self, request: &GenerateRequest, context: &CallContext) -> Result<AnswerStream, Error> {
         denied(&request.extensions, &[], &self.deny).map_err(Error::Request)?;
         // The caller's own mesh keeps what is to be kept.
-        let mut message =
-            GenerateRequest { model: self.model.clone(), store: None, metadata: None, ..request.clone() };
+        let mut message = GenerateRequest {
+            model: self.model.clone(),
+            store: None,
+            metadata: None,
+            response: None,
+            ..request.clone()
+        };
         if request.stream {
             message.stream_options.get_or_insert_default().include_usage = Some(true);
         }

@@ -8,8 +8,9 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use penstock_chassis::DoorConfig;
 use penstock_proto::inference::v1::{
-    Choice, Delta, EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest, GenerateResponse,
-    ListModelsRequest, ListModelsResponse, ModerateRequest, ModerateResponse,
+    Choice, CountTokensRequest, CountTokensResponse, Delta, EmbedRequest, EmbedResponse, GenerateChunk,
+    GenerateRequest, GenerateResponse, ListModelsRequest, ListModelsResponse, ModerateRequest,
+    ModerateResponse,
     inference_server::{Inference, InferenceServer},
 };
 use tonic::{Response, service::Routes};
@@ -140,6 +141,13 @@ impl Inference for Adapter {
 
     async fn moderate(&self, _: Request<ModerateRequest>) -> Result<Response<ModerateResponse>, Status> {
         Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn count_tokens(
+        &self,
+        _: Request<CountTokensRequest>,
+    ) -> Result<Response<CountTokensResponse>, Status> {
+        Err(Status::unimplemented(""))
     }
 
     async fn list_models(
