@@ -242,7 +242,7 @@ impl<'de> Visitor<'de> for Stop {
     }
 }
 
-struct Texts;
+pub(crate) struct Texts;
 
 impl<'de> DeserializeSeed<'de> for Texts {
     type Value = Option<TextList>;
