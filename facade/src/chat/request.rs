@@ -242,6 +242,7 @@ impl<'de> Visitor<'de> for Stop {
     }
 }
 
+/// Texts, and nothing else.
 pub(crate) struct Texts;
 
 impl<'de> DeserializeSeed<'de> for Texts {
