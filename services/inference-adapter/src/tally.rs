@@ -6,6 +6,8 @@ use penstock_proto::inference::v1::{
     message::Content,
 };
 
+use tokio::task::spawn_blocking;
+
 use crate::tokens::{self, Counter};
 
 /// Bytes of a choice that are kept; what is longer is taken to go on like its beginning.
@@ -90,6 +92,15 @@ impl Tally {
     /// Tokens of the prompt and of the answer. Takes its time.
     pub(crate) fn count(&self) -> (i64, i64) {
         (self.prompt_tokens(), self.choices.iter().map(Said::tokens).fold(0, i64::saturating_add))
+    }
+
+    /// Tokens of the prompt, counted where that holds nobody up.
+    pub(crate) async fn prompt(self) -> i64 {
+        if tokens::may_count_here(self.bytes()) {
+            return self.prompt_tokens();
+        }
+        let (guess, _) = self.guess();
+        spawn_blocking(move || self.prompt_tokens()).await.unwrap_or(guess)
     }
 
     /// The same by size alone.

@@ -10,7 +10,7 @@ use super::{
     Ask, Detail, Dialect, Learnt, Target,
     lacks::{Lack, refuse},
     openai::{
-        OpenAi, list,
+        OpenAi, count, list,
         request::{Habits, encode},
     },
 };
@@ -49,6 +49,7 @@ impl Dialect for LlamaCpp {
     /// the gateway caps.
     const DENIED: &'static [&'static str] =
         &["n_discard", "id_slot", "slot_id", "n_cmpl", "n_predict", "chat_template"];
+    const COUNTS: bool = true;
 
     fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error> {
         refuse(request, LACKS)?;
@@ -68,6 +69,24 @@ impl Dialect for LlamaCpp {
 
     fn embedded(body: &[u8], request: &EmbedRequest) -> Result<EmbedResponse, Fault> {
         OpenAi::embedded(body, request)
+    }
+
+    /// Conversations by their own path, which takes what an answer is asked for with; older servers and
+    /// llama-cpp-python do not have it.
+    fn count(request: &GenerateRequest, target: &Target) -> Result<Option<Ask>, Error> {
+        refuse(request, LACKS)?;
+        Ok(match &request.input {
+            Some(Input::Text(text)) => count::only_text(text)
+                .map(|text| Ask { path: "/../tokenize", body: count::text(&[("content", text)]) }),
+            _ => Some(Ask {
+                path: "/chat/completions/input_tokens",
+                body: encode(request, &target.model, HABITS)?,
+            }),
+        })
+    }
+
+    fn counted(body: &[u8]) -> Option<i64> {
+        count::read(body)
     }
 
     fn models(body: &[u8]) -> Option<Vec<String>> {

@@ -1,4 +1,4 @@
-//! vLLM: OpenAI's dialect, its own habits, and what it would ignore or must not be told.
+//! vLLM: OpenAI's dialect, its own habits, its tokenizer, and what it would ignore or must not be told.
 
 use penstock_proto::inference::v1::{EmbedRequest, EmbedResponse, GenerateRequest, generate_request::Input};
 
@@ -6,7 +6,7 @@ use super::{
     Ask, Dialect, Learnt, Target,
     lacks::{Lack, refuse},
     openai::{
-        OpenAi, list,
+        OpenAi, count, list,
         request::{Habits, encode},
     },
 };
@@ -39,6 +39,7 @@ impl Dialect for Vllm {
     /// have crashed it (CVE-2025-61620, CVE-2025-62164).
     const DENIED: &'static [&'static str] =
         &["kv_transfer_params", "request_id", "priority", "prompt_embeds", "chat_template"];
+    const COUNTS: bool = true;
 
     fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error> {
         refuse(request, LACKS)?;
@@ -60,6 +61,22 @@ impl Dialect for Vllm {
 
     fn embedded(body: &[u8], request: &EmbedRequest) -> Result<EmbedResponse, Fault> {
         OpenAi::embedded(body, request)
+    }
+
+    fn count(request: &GenerateRequest, target: &Target) -> Result<Option<Ask>, Error> {
+        refuse(request, LACKS)?;
+        let body = match &request.input {
+            Some(Input::Text(text)) => {
+                let Some(text) = count::only_text(text) else { return Ok(None) };
+                count::text(&[("model", &target.model), ("prompt", text)])
+            }
+            _ => count::conversation(request, &target.model, HABITS)?,
+        };
+        Ok(Some(Ask { path: "/../tokenize", body }))
+    }
+
+    fn counted(body: &[u8]) -> Option<i64> {
+        count::read(body)
     }
 
     fn models(body: &[u8]) -> Option<Vec<String>> {

@@ -97,6 +97,7 @@ impl Case {
             principal: &principal,
             steering: &self.steering,
             request: self.request.as_ref(),
+            counts: false,
             attempts: 8,
             all,
         };
