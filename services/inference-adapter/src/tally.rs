@@ -252,6 +252,16 @@ mod tests {
         assert_eq!(Tally::new(text).count().0, 8);
     }
 
+    #[tokio::test]
+    async fn a_prompt_alone_is_counted_the_same_however_long_it_is() {
+        for words in [3, 30_000] {
+            let request = chat(vec![user(Content::Text("word ".repeat(words)))]);
+            let (counted, said) = Tally::new(request.clone()).count();
+            assert_eq!((Tally::new(request).prompt().await, said), (counted, 0));
+            assert!(counted > words as i64, "{counted}");
+        }
+    }
+
     #[test]
     fn every_choice_and_all_that_it_says_counts() {
         let mut tally = Tally::new(GenerateRequest::default());

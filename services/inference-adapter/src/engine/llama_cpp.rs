@@ -4,7 +4,7 @@
 use penstock_proto::inference::v1::{
     Capabilities, EmbedRequest, EmbedResponse, GenerateRequest, generate_request::Input,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Ask, Detail, Dialect, Learnt, Target,
@@ -75,14 +75,18 @@ impl Dialect for LlamaCpp {
     /// llama-cpp-python do not have it.
     fn count(request: &GenerateRequest, target: &Target) -> Result<Option<Ask>, Error> {
         refuse(request, LACKS)?;
-        Ok(match &request.input {
-            Some(Input::Text(text)) => count::only_text(text)
-                .map(|text| Ask { path: "/../tokenize", body: count::text(&[("content", text)]) }),
-            _ => Some(Ask {
-                path: "/chat/completions/input_tokens",
-                body: encode(request, &target.model, HABITS)?,
-            }),
-        })
+        let ask = match &request.input {
+            Some(Input::Text(text)) => {
+                let Some(text) = count::only_text(text) else { return Ok(None) };
+                // As it begins every prompt.
+                let body = json!({"content": text, "add_special": true}).to_string().into_bytes();
+                Ask { path: "/../tokenize", body }
+            }
+            _ => {
+                Ask { path: "/chat/completions/input_tokens", body: encode(request, &target.model, HABITS)? }
+            }
+        };
+        Ok(Some(ask))
     }
 
     fn counted(body: &[u8]) -> Option<i64> {

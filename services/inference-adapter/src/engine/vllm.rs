@@ -1,6 +1,7 @@
 //! vLLM: OpenAI's dialect, its own habits, its tokenizer, and what it would ignore or must not be told.
 
 use penstock_proto::inference::v1::{EmbedRequest, EmbedResponse, GenerateRequest, generate_request::Input};
+use serde_json::json;
 
 use super::{
     Ask, Dialect, Learnt, Target,
@@ -68,7 +69,7 @@ impl Dialect for Vllm {
         let body = match &request.input {
             Some(Input::Text(text)) => {
                 let Some(text) = count::only_text(text) else { return Ok(None) };
-                count::text(&[("model", &target.model), ("prompt", text)])
+                json!({"model": target.model, "prompt": text}).to_string().into_bytes()
             }
             _ => count::conversation(request, &target.model, HABITS)?,
         };
