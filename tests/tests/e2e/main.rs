@@ -24,6 +24,7 @@ mod clients;
 mod clients_embeddings;
 mod completions;
 mod config;
+mod counting;
 mod degradation;
 mod discovery;
 mod draining;
