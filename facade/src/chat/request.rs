@@ -242,7 +242,8 @@ impl<'de> Visitor<'de> for Stop {
     }
 }
 
-struct Texts;
+/// A list of strings.
+pub(crate) struct Texts;
 
 impl<'de> DeserializeSeed<'de> for Texts {
     type Value = Option<TextList>;
