@@ -22,6 +22,7 @@ mod chat;
 mod chat_shapes;
 mod clients;
 mod clients_embeddings;
+mod clients_faces;
 mod completions;
 mod config;
 mod degradation;
