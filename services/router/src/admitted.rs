@@ -141,8 +141,13 @@ impl Admitted {
         if fallbacks > 0 {
             insert(head, metadata::FALLBACKS, &fallbacks.to_string());
         }
-        self.caller.trail.sign(head);
         insert(head, metadata::CACHE, cache);
+        self.sign(head);
+    }
+
+    /// Puts the identity of the decision and the limits into what the caller is told.
+    pub(crate) fn sign(&self, head: &mut MetadataMap) {
+        self.caller.trail.sign(head);
         insert_limits(head, &self.limits);
     }
 
@@ -179,8 +184,7 @@ impl Admitted {
             error.retry_after = Some(RETRY_AFTER);
         }
         let mut status = Status::from(error);
-        self.caller.trail.sign(status.metadata_mut());
-        insert_limits(status.metadata_mut(), &self.limits);
+        self.sign(status.metadata_mut());
         status
     }
 }

@@ -44,6 +44,7 @@ use crate::{
     needs::Needs,
     principals::{Principals, may_use},
     registry::{AUTO, Found, Model, Registry},
+    responses::Jobs,
     stored::{Keep, Keeper},
     whole::{texts_of, tokens_of},
 };
@@ -66,6 +67,7 @@ pub(crate) struct Router {
     pub(crate) decisions: Decisions,
     accounting: Accounting,
     pub(crate) keeper: Keeper,
+    pub(crate) jobs: Jobs,
     unlimited: Counter,
     since: i64,
 }
@@ -100,6 +102,7 @@ impl Router {
             decisions: Decisions::new(config.decisions_max, config.decisions_ttl),
             accounting: Accounting::start(&channels.rate_limiter, &channels.cache, chassis),
             keeper: Keeper::new(&channels.cache, config.store_timeout, chassis),
+            jobs: Jobs::new(config.background_max, chassis),
             unlimited,
             since: i64::try_from(since).unwrap_or_default(),
             config,

@@ -135,7 +135,11 @@ impl Keep {
         };
         if !merged.lossy.is_empty() {
             let request_id = context.request_id();
-            tracing::info!(request_id, members = merged.lossy.len(), "stored with members that came in pieces");
+            tracing::info!(
+                request_id,
+                members = merged.lossy.len(),
+                "stored with members that came in pieces"
+            );
         }
         let put = identity.put(kind, request, merged, now());
         let storing = async move {

@@ -72,8 +72,10 @@ impl StoredCompletions for Router {
     ) -> Result<Response<UpdateStoredCompletionResponse>, Status> {
         let call = self.call(request).await?;
         none(call.message.metadata.as_ref().map(validate::metadata).unwrap_or_default())?;
-        let update =
-            UpdateRequest { key: call.key(CHAT_COMPLETION, &call.message.id), metadata: call.message.metadata.clone() };
+        let update = UpdateRequest {
+            key: call.key(CHAT_COMPLETION, &call.message.id),
+            metadata: call.message.metadata.clone(),
+        };
         let updated = self.keeper.objects.clone().update(call.context.request(update)).await;
         let object = updated.map_err(|status| refused(&status, MISSING))?.into_inner().object;
         let completion = Some(without_input(completion(object)?));
