@@ -44,10 +44,10 @@ pub(crate) async fn get(
     Ok(json(out, &metadata))
 }
 
-type Answer = (ListModelsResponse, MetadataMap);
+pub(crate) type Answer = (ListModelsResponse, MetadataMap);
 
 /// The call, made here and awaited by the caller: it must not hold the request, whose body is not `Sync`.
-fn ask(
+pub(crate) fn ask(
     app: &App,
     request: &Request,
     model: Option<String>,
