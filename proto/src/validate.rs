@@ -13,7 +13,8 @@ mod tools;
 use crate::{
     Violation,
     inference::v1::{
-        EmbedRequest, Extension, GenerateRequest, Metadata, ModerateRequest, generate_request::Input,
+        CountTokensRequest, EmbedRequest, Extension, GenerateRequest, Metadata, ModerateRequest,
+        generate_request::Input,
     },
 };
 use found::Found;
@@ -65,6 +66,15 @@ pub fn generate_request(request: &GenerateRequest) -> Vec<Violation> {
     options::check(&mut found, request);
     extensions(&mut found, &request.extensions);
     found.violations()
+}
+
+/// Every violation of what is to be counted, under the names that it has where it is to be answered; empty if it is
+/// valid.
+pub fn count_tokens_request(request: &CountTokensRequest) -> Vec<Violation> {
+    match &request.request {
+        Some(request) => generate_request(request),
+        None => vec![Violation::new("request", "is required")],
+    }
 }
 
 /// Every violation of `request`; empty if it is valid.

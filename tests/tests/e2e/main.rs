@@ -25,6 +25,7 @@ mod clients_embeddings;
 mod clients_faces;
 mod completions;
 mod config;
+mod counting;
 mod degradation;
 mod discovery;
 mod draining;

@@ -1,14 +1,15 @@
-//! vLLM: OpenAI's dialect, its own habits, and what it would ignore or must not be told.
+//! vLLM: OpenAI's dialect, its own habits, its tokenizer, and what it would ignore or must not be told.
 
 use std::borrow::Cow;
 
 use penstock_proto::inference::v1::{EmbedRequest, EmbedResponse, GenerateRequest, generate_request::Input};
+use serde_json::json;
 
 use super::{
     Ask, Dialect, Learnt, Target,
     lacks::{Lack, refuse},
     openai::{
-        OpenAi, list,
+        OpenAi, count, list,
         request::{Habits, encode},
     },
 };
@@ -57,6 +58,7 @@ impl Dialect for Vllm {
     /// have crashed it (CVE-2025-61620, CVE-2025-62164).
     const DENIED: &'static [&'static str] =
         &["kv_transfer_params", "request_id", "priority", "prompt_embeds", "chat_template"];
+    const COUNTS: bool = true;
 
     fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error> {
         refuse(request, LACKS)?;
@@ -79,6 +81,22 @@ impl Dialect for Vllm {
 
     fn embedded(body: &[u8], request: &EmbedRequest) -> Result<EmbedResponse, Fault> {
         OpenAi::embedded(body, request)
+    }
+
+    fn count(request: &GenerateRequest, target: &Target) -> Result<Option<Ask>, Error> {
+        refuse(request, LACKS)?;
+        let body = match &request.input {
+            Some(Input::Text(text)) => {
+                let Some(text) = count::only_text(text) else { return Ok(None) };
+                json!({"model": target.model, "prompt": text}).to_string().into_bytes()
+            }
+            _ => count::conversation(request, &target.model, HABITS)?,
+        };
+        Ok(Some(Ask { path: "/../tokenize", body }))
+    }
+
+    fn counted(body: &[u8]) -> Option<i64> {
+        count::read(body)
     }
 
     fn models(body: &[u8]) -> Option<Vec<String>> {

@@ -1,7 +1,7 @@
 //! Requests as the Messages API wants them, written in one pass.
 
 use penstock_proto::inference::v1::{
-    Extension, GenerateRequest, StopSequences, Tool, generate_request::Input, stop_sequences::Kind,
+    Extension, GenerateRequest, Message, StopSequences, Tool, generate_request::Input, stop_sequences::Kind,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -54,13 +54,12 @@ const ANSWER_TOKENS: u64 = 4096;
 /// Fewest tokens to reason within, by the API.
 const BUDGET_MIN: u64 = 1024;
 
+/// Members beyond the contract that counting knows, too.
+const COUNTED: [&str; 3] = ["cache_control", "output_config", "thinking"];
+
 /// The body of a request.
 pub(super) fn encode(request: &GenerateRequest, target: &Target) -> Result<Vec<u8>, Error> {
-    let messages = match &request.input {
-        Some(Input::Chat(chat)) => chat.messages.as_slice(),
-        Some(Input::Text(_)) => return Err(Error::NotOffered("this engine answers conversations only")),
-        None => &[],
-    };
+    let messages = messages(request)?;
     refuse(request, LACKS)?;
     let mut writer = Writer::default();
     writer.object(|object| {
@@ -89,6 +88,34 @@ pub(super) fn encode(request: &GenerateRequest, target: &Target) -> Result<Vec<u
         object.extensions("", &without_housekeeping(&request.extensions), &known, &[]);
     });
     writer.finish()
+}
+
+/// The body of a question for the tokens of a request: it takes no member that bounds or shapes the answer alone.
+pub(super) fn encode_count(request: &GenerateRequest, target: &Target) -> Result<Vec<u8>, Error> {
+    let messages = messages(request)?;
+    refuse(request, LACKS)?;
+    let counted = |extension: &&Extension| COUNTED.contains(&extension.name.as_str());
+    let extensions: Vec<_> = request.extensions.iter().filter(counted).cloned().collect();
+    let mut writer = Writer::default();
+    writer.object(|object| {
+        object.member("model", &target.model);
+        content::system(object, messages);
+        content::messages(object, messages);
+        tools(object, request);
+        let mut known = KNOWN.to_vec();
+        // There is no answer that reasoning would have to fit into.
+        known.extend(effort(object, request, target, u64::MAX));
+        object.extensions("", &extensions, &known, &[]);
+    });
+    writer.finish()
+}
+
+fn messages(request: &GenerateRequest) -> Result<&[Message], Error> {
+    match &request.input {
+        Some(Input::Chat(chat)) => Ok(&chat.messages),
+        Some(Input::Text(_)) => Err(Error::NotOffered("this engine answers conversations only")),
+        None => Ok(&[]),
+    }
 }
 
 fn max_tokens(request: &GenerateRequest, target: &Target) -> u64 {
