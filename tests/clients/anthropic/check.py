@@ -43,7 +43,7 @@ def text_of(message):
 
 
 def plain():
-    answer = messages.create(system="Be brief.", temperature=0.5, metadata={"user_id": "u"}, **ASK)
+    answer = messages.create(system="Be brief.", metadata={"user_id": "u"}, **ASK)
     assert (answer.type, answer.role, answer.model) == ("message", "assistant", "test-model"), answer
     assert answer.id.startswith("msg_") and text_of(answer) == EXPECTED, answer
     assert (answer.stop_reason, answer.stop_sequence) == ("end_turn", None), answer
@@ -84,8 +84,11 @@ def inputs():
         {"role": "user", "content": content},
     ]
     system = [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]
-    more = {"top_k": 5, "stop_sequences": ["END"], "service_tier": "auto", "cache_control": {"type": "ephemeral"}}
-    answer = messages.create(model="test-alias", max_tokens=50, messages=turns, system=system, extra_body=more)
+    more = {"stop_sequences": ["END"], "service_tier": "auto", "cache_control": {"type": "ephemeral"}}
+    # Those of the older version of the API, which goes on being spoken.
+    older = {"extra_body": {"temperature": 0.5, "top_k": 5}, "extra_headers": {"anthropic-version": "2023-06-01"}}
+    ask = {"model": "test-alias", "max_tokens": 50, "messages": turns, "system": system}
+    answer = messages.create(**ask, **more, **older)
     assert text_of(answer) == EXPECTED, answer
     raw = messages.with_raw_response.create(**ASK)
     assert raw.headers["x-penstock-model"] == "test-model" and text_of(raw.parse()) == EXPECTED
@@ -195,8 +198,8 @@ def errors():
     wrong(anthropic.NotFoundError, 404, "not_found_error", model="nobody")
     wrong(anthropic.NotFoundError, 404, "not_found_error", model="nobody", stream=True)
     refused = (anthropic.BadRequestError, 400, "invalid_request_error")
-    assert "temperature" in wrong(*refused, temperature=9).api_message
-    assert "max_tokens" in wrong(*refused, max_tokens=0).api_message
+    assert "temperature" in wrong(*refused, extra_body={"temperature": 9}).api_message
+    assert "max_tokens" in wrong(*refused, max_tokens=-1).api_message
     content = [{"type": "text", "text": "a"}, {"type": "text", "text": 7}]
     error = wrong(*refused, messages=[{"role": "user", "content": content}])
     assert "messages[0].content[1].text" in error.api_message, error.api_message
