@@ -272,7 +272,7 @@ def errors():
         {"truncation": "auto"},
         {"background": True, "store": False},
     ]:
-        error = raises(*refused, "unsupported_parameter", lambda: responses.create(**{**ASK, **arguments}))
+        error = raises(*refused, "invalid_value", lambda: responses.create(**{**ASK, **arguments}))
         assert next(iter(arguments)) in error.param, error.body
     wrong(openai.InternalServerError, 502, "engine_failed", model="failing-model")
     wrong(openai.InternalServerError, 502, "engine_failed", model="failing-model", stream=True)

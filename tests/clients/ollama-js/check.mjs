@@ -104,7 +104,7 @@ async function vectors() {
 async function models() {
   const names = (await client.list()).models.map((model) => model.name);
   assert.ok(names.includes(model) && names.includes("ollama-model"), names);
-  const shown = await client.show({ model });
+  const shown = await client.show({ model: "ollama-model" });
   assert.ok(shown.capabilities.includes("completion") && shown.model_info && shown.details);
   assert.match((await client.version()).version, /^\d+\.\d+/);
   // Told by an engine, which is asked now and then.

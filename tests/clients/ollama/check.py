@@ -142,8 +142,10 @@ def models():
     listed = {model.model: model for model in client.list().models}
     assert {"test-model", "embedding-model", "ollama-model"} <= set(listed), listed
     assert listed["test-model"].digest and listed["test-model"].modified_at, listed
-    shown = client.show("test-model")
-    assert "completion" in shown.capabilities and shown.modelinfo and shown.details is not None, shown
+    shown = client.show("ollama-model")
+    assert {"completion", "tools", "thinking"} <= set(shown.capabilities), shown
+    assert shown.modelinfo["general.architecture"] and shown.details is not None, shown
+    assert client.show("test-model").capabilities == [], "what its engine does not tell, nobody knows"
     # Told by an engine, which is asked now and then.
     deadline = time.monotonic() + 30
     while "ollama-model" not in (running := {model.model for model in client.ps().models}):

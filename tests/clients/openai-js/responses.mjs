@@ -152,7 +152,7 @@ async function errors() {
     [client, { model: "nobody" }, OpenAI.NotFoundError, 404, "model_not_found"],
     [client, { model: "nobody", stream: true }, OpenAI.NotFoundError, 404, "model_not_found"],
     [client, { temperature: 9 }, OpenAI.UnprocessableEntityError, 422, "invalid_value"],
-    [client, { tools: [{ type: "web_search" }] }, OpenAI.UnprocessableEntityError, 422, "unsupported_parameter"],
+    [client, { tools: [{ type: "web_search" }] }, OpenAI.UnprocessableEntityError, 422, "invalid_value"],
     [client, { model: "failing-model" }, OpenAI.InternalServerError, 502, "engine_failed"],
     [client, { model: "failing-model", stream: true }, OpenAI.InternalServerError, 502, "engine_failed"],
     [client, { model: "cut-model" }, OpenAI.InternalServerError, 502, "engine_cut"],

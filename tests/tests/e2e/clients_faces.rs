@@ -33,6 +33,8 @@ async fn drive(topology: Topology, script: &str) {
             ollama.url()
         ),
         model("ollama-model", &["ollama"], ""),
+        // Each error is to be the engine's own, however many there were.
+        "[inference_adapter.breaker]\nminimum_calls = 1_000_000\n".into(),
     ];
     let mesh = Plan::new(topology, &config.concat()).start().await;
     clients::run(script, &mesh, &[]).await;
