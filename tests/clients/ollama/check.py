@@ -160,7 +160,7 @@ def models():
 def raises(status, call):
     try:
         answer = call()
-        answer = answer if isinstance(answer, ollama.SubscriptableBaseModel) else list(answer)
+        answer = answer if hasattr(answer, "model_dump") else list(answer)
     except ollama.ResponseError as error:
         assert error.status_code == status, error
         assert error.error and not error.error.startswith(("{", "<")), f"not a sentence: {error.error}"

@@ -17,7 +17,9 @@ async fn drive(topology: Topology, script: &str) {
     let silent = Engine::playing(Script::steps([Step::Stall])).await;
     let vectors = Engine::start().await;
     let ollama = Engine::start().await;
-    ollama.serve_page("/api/ps", 200, json!({"models": [{"name": "llama3.2:3b", "model": "llama3.2:3b", "size": 1}]}));
+    ollama.serve_models(["llama3.2:3b"]);
+    let running = json!({"models": [{"name": "llama3.2:3b", "model": "llama3.2:3b", "size": 1}]});
+    ollama.serve_page("/api/ps", 200, running);
     let config = [
         one_model(&engine),
         deployment("cut", &cut.v1()),
