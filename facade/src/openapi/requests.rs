@@ -3,6 +3,7 @@
 //! No schema is stricter than `validate`: members that nobody knows go on to the engine, so objects are open.
 
 mod messages;
+mod responses;
 
 use penstock_proto::inference::v1::{
     ContentPart, CustomCall, CustomTool, File, FunctionCall, FunctionTool, GenerateRequest, ImageUrl,
@@ -77,6 +78,7 @@ pub(super) fn schemas(contract: &Contract) -> Map<String, Value> {
         all.insert(object.schema.to_owned(), schema(contract, object));
     }
     all.extend(messages::schemas());
+    all.extend(responses::schemas());
     all
 }
 
