@@ -54,6 +54,7 @@ mod moderations;
 mod normal;
 mod observability;
 mod ollama;
+mod ollama_face;
 mod openapi;
 mod overload;
 mod probe;
