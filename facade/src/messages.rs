@@ -74,7 +74,7 @@ pub(crate) async fn count_tokens(State(app): State<Arc<App>>, request: Request) 
     Ok(json(out, &metadata))
 }
 
-fn expect_version(headers: &HeaderMap) -> Result<(), Error> {
+pub(crate) fn expect_version(headers: &HeaderMap) -> Result<(), Error> {
     if headers.get_all(VERSION).iter().all(|version| SPOKEN.iter().any(|spoken| version == spoken)) {
         return Ok(());
     }
