@@ -94,7 +94,6 @@ pub(crate) fn field(field: String) -> String {
         "response_format.json_schema.schema" => "output_config.format.schema",
         field if field.starts_with("response_format") => "output_config.format",
         "reasoning_effort" => "output_config.effort",
-        "thinking_json" => "thinking",
         _ => return within_tools(field),
     };
     renamed.to_owned()

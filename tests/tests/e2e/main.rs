@@ -49,6 +49,7 @@ mod lifecycle;
 mod limits;
 mod manifests;
 mod memory;
+mod messages;
 mod models;
 mod moderations;
 mod normal;
