@@ -22,6 +22,8 @@ pub use options::asks_for_schema;
 
 /// Most members of a request that the contract does not name: engines know some dozens.
 const EXTENSIONS_MAX: usize = 1000;
+/// Most names of extensions that engines may do without.
+const OPTIONAL_MAX: usize = 16;
 /// Most choices of one answer: OpenAI's bound of `n`.
 pub const CHOICES_MAX: i64 = 128;
 
@@ -65,6 +67,9 @@ pub fn generate_request(request: &GenerateRequest) -> Vec<Violation> {
     tools::check(&mut found, request);
     options::check(&mut found, request);
     extensions(&mut found, &request.extensions);
+    if request.optional_extensions.len() > OPTIONAL_MAX {
+        found.add("optional_extensions", format!("must have at most {OPTIONAL_MAX} names"));
+    }
     found.violations()
 }
 

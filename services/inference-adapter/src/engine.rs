@@ -8,6 +8,7 @@ mod lacks;
 mod llama_cpp;
 mod ollama;
 mod openai;
+pub(crate) mod optional;
 mod penstock;
 mod simulated;
 mod tool_choice;
@@ -313,6 +314,8 @@ pub(crate) trait Dialect: Send + Sync + fmt::Debug + 'static {
     const RUNNING: Option<&'static str> = None;
     /// Members of requests that reach into the engine and that no caller may use, in lower case (A7).
     const DENIED: &'static [&'static str] = &[];
+    /// Extensions that a request names as optional and that this engine knows: all others are left out.
+    const OPTIONAL: &'static [&'static str] = &[];
     /// Content type of a streamed answer.
     const STREAM_TYPE: &'static str;
     /// Requests depend on what the engine says of the model: it is asked before the first one.

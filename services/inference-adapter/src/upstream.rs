@@ -39,7 +39,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::{look::Looked, reading::Reading};
 use crate::{
     answer::Answer,
-    engine::{AnswerStream, Ask, Dialect, Engine, Reader as _, Target, deny::denied, url},
+    engine::{
+        AnswerStream, Ask, Dialect, Engine, Reader as _, Target, deny::denied, optional::understood, url,
+    },
     error::{Error, Fault},
     metrics::EngineMetrics,
     vectors::{append, check_dimensions, check_size, parts},
@@ -236,7 +238,7 @@ impl<D: Dialect> Upstream<D> {
     async fn answer(&self, request: &GenerateRequest, context: &CallContext) -> Result<AnswerStream, Error> {
         self.admit(&request.extensions)?;
         self.study().await;
-        let ask = D::generate(request, &self.target)?;
+        let ask = D::generate(&understood(request, D::OPTIONAL), &self.target)?;
         let limits = self.http.limits;
         let patience = if request.stream { limits.first_token_timeout } else { limits.answer_timeout };
         let deadline = Instant::now() + patience;

@@ -12,7 +12,7 @@ use penstock_tests::{
     client,
     engine::{End, Head, Refused},
     grpc::{chat, create_key, inference, keyed, reason},
-    mesh::{ADMIN_KEY, Plan, deployment, model, one_model},
+    mesh::{ADMIN_KEY, Plan, deployment, model},
 };
 use serde_json::json;
 use tonic::{Response, Status};
@@ -236,7 +236,7 @@ both! {
             (Script::status(500), "ENGINE_FAILED"),
             (Script::status(503), "ENGINE_OVERLOADED"),
             (Script::status(401), "ENGINE_CREDENTIALS"),
-            (Script::status_with(404, &[], missing), "MODEL_UNAVAILABLE"),
+            (Script::status_with(404, &[], missing), "ENGINE_MODEL_MISSING"),
             (Script::default().with_head(Head::Close), "ENGINE_RESET"),
             (Script::steps([Step::Cut]), "ENGINE_CUT"),
         ] {

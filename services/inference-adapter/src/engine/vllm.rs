@@ -107,3 +107,39 @@ impl Dialect for Vllm {
         list::learnt(body, &target.model)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use penstock_proto::inference::v1::{ChatInput, Extension, Message, Prompt, TextInput, prompt::Kind};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn body(input: Input, extensions: &[(&str, &str)]) -> Result<Value, Error> {
+        let extension = |(name, json): &(&str, &str)| Extension { name: (*name).into(), json: (*json).into() };
+        let request = GenerateRequest {
+            input: Some(input),
+            extensions: extensions.iter().map(extension).collect(),
+            ..GenerateRequest::default()
+        };
+        let target = Target::of("d".into(), "http://127.0.0.1:1".parse().unwrap(), "m".into());
+        Ok(serde_json::from_slice(&Vllm::generate(&request, &target)?.body).unwrap())
+    }
+
+    #[test]
+    fn a_penalty_of_repetition_has_its_own_name_here() {
+        let message = Message { role: "user".into(), ..Message::default() };
+        let chat = || Input::Chat(ChatInput { messages: vec![message.clone()] });
+        let text = || {
+            let prompt = Some(Prompt { kind: Some(Kind::Text("x".into())) });
+            Input::Text(TextInput { prompt, ..TextInput::default() })
+        };
+        for input in [chat(), text()] {
+            let body = body(input, &[("top_k", "40"), ("repeat_penalty", "1.10")]).unwrap();
+            assert_eq!((&body["repetition_penalty"], &body["top_k"]), (&json!(1.1), &json!(40)));
+            assert_eq!(body.get("repeat_penalty"), None);
+        }
+        let twice = body(chat(), &[("repetition_penalty", "1"), ("repeat_penalty", "2")]);
+        assert!(matches!(twice, Err(Error::Request(found)) if found[0].field == "repetition_penalty"));
+    }
+}

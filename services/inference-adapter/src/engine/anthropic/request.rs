@@ -157,11 +157,9 @@ fn effort(
         }
     };
     let by_budget = level.is_some() && target.learnt().thinks_by_budget;
-    if let Some(json) = &request.thinking_json {
-        // The caller's own words, of which the effort is a translation.
-        written.push("thinking");
-        object.raw("thinking", "thinking", Some(json));
-    } else if request.reasoning_effort.is_some() {
+    // The caller's own words are written with the other extensions; the effort is their translation.
+    let by_caller = own_thinking(request);
+    if by_caller.is_none() && request.reasoning_effort.is_some() {
         written.push("thinking");
         object.key("thinking").object(|object| match level {
             None => object.member("type", "disabled"),
@@ -179,7 +177,6 @@ fn effort(
             }
         });
     }
-    let by_caller = request.thinking_json.as_deref();
     let level = level.filter(|_| by_caller.map_or(!by_budget, is_adaptive));
     let schema = schema(object, request.response_format_json.as_deref());
     if level.is_some() || schema.is_some() {
@@ -195,6 +192,14 @@ fn effort(
         });
     }
     written
+}
+
+/// The caller's own `thinking`, if the effort says the same to other engines.
+fn own_thinking(request: &GenerateRequest) -> Option<&str> {
+    let is_thinking = |name: &str| name == "thinking";
+    request.optional_extensions.iter().find(|name| is_thinking(name))?;
+    let found = request.extensions.iter().find(|extension| is_thinking(&extension.name));
+    found.map(|extension| extension.json.as_str())
 }
 
 /// Whether `thinking` leaves it to an effort how much to reason.

@@ -269,6 +269,26 @@ fn effort_is_said_as_the_model_knows_it() {
     assert_eq!(refused(&effort("extreme")), ["reasoning_effort"]);
 }
 
+/// The caller's own `thinking` stays as it is; the effort is its translation, and told where it was left to one.
+#[test]
+fn thinking_in_the_callers_own_words_is_sent_to_the_letter() {
+    let asked = |thinking: Value, effort: &str| {
+        let request = GenerateRequest {
+            reasoning_effort: Some(effort.into()),
+            extensions: vec![Extension { name: "thinking".into(), json: thinking.to_string() }],
+            optional_extensions: vec!["thinking".into()],
+            max_completion_tokens: Some(1000),
+            ..request(vec![text("user", "hi")])
+        };
+        let sent = sent(&request);
+        assert_eq!(sent["thinking"], thinking);
+        sent.get("output_config").cloned()
+    };
+    assert_eq!(asked(json!({"type": "enabled", "budget_tokens": 900, "x": 1}), "low"), None);
+    assert_eq!(asked(json!({"type": "disabled"}), "none"), None);
+    assert_eq!(asked(json!({"type": "adaptive"}), "low"), Some(json!({"effort": "low"})));
+}
+
 #[test]
 fn a_schema_is_asked_for_and_json_without_one_is_not_known() {
     let format = |json: &str| GenerateRequest {
