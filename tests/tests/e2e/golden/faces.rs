@@ -1,0 +1,108 @@
+//! The same question by the other APIs: the engine is asked the same, and the answer says the same, as far as each
+//! API has words for it. What one has none for stands in the transcript.
+
+use penstock_tests::{
+    Engine, Mesh,
+    apis::{Api, Got, Outcome, Trouble},
+    exact::Json,
+    golden::{self, Case},
+};
+
+/// What reaches the engine otherwise than by chat, and why: API, member, what becomes of chat's value.
+type Otherwise = (Api, &'static str, fn(&Json) -> Json);
+
+const OTHERWISE: [Otherwise; 0] = [];
+
+/// What an engine was asked by an API, as it must be if chat asked so.
+fn as_asked_by(api: Api, by_chat: &Json) -> Json {
+    let mut asked = by_chat.clone();
+    for (_, name, becomes) in OTHERWISE.iter().filter(|(of, ..)| *of == api) {
+        if asked.has(name) {
+            let value = becomes(&asked.take(name));
+            asked.set(name, value);
+        }
+    }
+    asked
+}
+
+/// Asks a case by each API, plainly and as a stream; what came of it.
+pub(super) async fn play(case: &Case, mesh: &Mesh, engine: &Engine) -> String {
+    let mut transcript = String::new();
+    if case.name.starts_with("invalid") {
+        // Mistakes are made in the words of each API.
+        return transcript;
+    }
+    for api in Api::OTHERS {
+        for stream in [false, true] {
+            let question = match api.question(&case.request, stream) {
+                Ok(question) => question,
+                Err(what) if stream => {
+                    transcript += &format!("== By {api:?}: it has no words for {what}\n");
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            engine.always(case.script(stream));
+            let so_far = engine.calls().len();
+            let chat = Api::Chat.question(&case.request, stream).unwrap();
+            let chat = Api::Chat.ask(&mesh.client(), &chat).await;
+            let by_chat = engine.calls().len();
+            let got = api.ask(&mesh.client(), &question).await;
+            let calls = engine.calls();
+            let bodies = |calls: &[penstock_tests::engine::Call]| -> Vec<Json> {
+                calls.iter().map(|call| Json::parse(std::str::from_utf8(&call.body).unwrap())).collect()
+            };
+            let (one, other) = (bodies(&calls[so_far..by_chat]), bodies(&calls[by_chat..]));
+            let what = format!("{}, {api:?}, stream {stream}", case.name);
+            assert_eq!(one.len(), other.len(), "{what}: as many calls");
+            for (by_chat, by_api) in one.iter().zip(&other) {
+                let expected = as_asked_by(api, by_chat);
+                assert!(
+                    expected.says_the_same(by_api),
+                    "{what}: the engine is asked otherwise\nby chat {by_chat}\nexpected {expected}\nby it   {by_api}"
+                );
+            }
+            compare(&what, api, &chat, &got);
+            transcript += &format!("== By {api:?}, {}: {}\n", if stream { "a stream" } else { "plain" }, got.status);
+            transcript += &lines(&got.body);
+        }
+    }
+    transcript
+}
+
+fn compare(what: &str, api: Api, chat: &Got, got: &Got) {
+    match (&chat.outcome, &got.outcome) {
+        (Outcome::Whole(by_chat), Outcome::Whole(said)) => {
+            assert_eq!(*said, api.shows(by_chat), "{what}: {:.2000}", got.body);
+        }
+        (Outcome::Refused(by_chat), Outcome::Refused(trouble)) => {
+            assert_eq!(trouble.status, api.status(by_chat.status), "{what}");
+            compare_troubles(what, api, by_chat, trouble);
+        }
+        (Outcome::Broken(begun, by_chat), Outcome::Broken(said, trouble)) => {
+            let shown = api.shows(begun);
+            assert_eq!((&said.text, &said.reasoning), (&shown.text, &shown.reasoning), "{what}");
+            compare_troubles(what, api, by_chat, trouble);
+        }
+        (by_chat, other) => panic!("{what}: by chat {by_chat}, and {other}: {:.2000}", got.body),
+    }
+}
+
+/// The same verdict: its words, and its code where the API has one.
+fn compare_troubles(what: &str, api: Api, by_chat: &Trouble, trouble: &Trouble) {
+    assert_eq!(trouble.message, by_chat.message, "{what}");
+    assert_eq!(trouble.fields, by_chat.fields, "{what}");
+    if api != Api::Messages {
+        assert_eq!(trouble.code, by_chat.code, "{what}");
+    }
+}
+
+/// A body, a line for each event, without what differs from run to run.
+fn lines(body: &str) -> String {
+    let data = body.lines().filter(|line| !line.is_empty() && !line.starts_with("event: "));
+    let line = |line: &str| match line.strip_prefix("data: ").unwrap_or(line) {
+        comment if comment.starts_with(':') => String::new(),
+        json => format!("{}\n", golden::settled(&Json::parse(json))),
+    };
+    data.map(line).collect()
+}
