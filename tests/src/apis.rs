@@ -192,6 +192,29 @@ impl Api {
         }
     }
 
+    /// Checks that an error says what chat's says of the same mistake: status, words and headers, the code where the
+    /// API has one, and the fields where they are called alike.
+    pub fn agrees(self, chat: &Outcome, own: &Outcome) {
+        let (by_chat, own) = match (chat, own) {
+            (Outcome::Refused(by_chat), Outcome::Refused(own)) => {
+                assert_eq!(own.status, self.status(by_chat.status), "{self:?}: {own:?}, by chat {by_chat:?}");
+                (by_chat, own)
+            }
+            (Outcome::Broken(_, by_chat), Outcome::Broken(_, own)) => (by_chat, own),
+            (by_chat, own) => panic!("{self:?}: by chat {by_chat}, and {own}"),
+        };
+        assert_eq!(own.message, by_chat.message, "{self:?}");
+        assert_eq!(own.fields, by_chat.fields, "{self:?}");
+        match self {
+            Api::Messages => {
+                let kind = messages::kind(own.status);
+                let fits = own.status == 200 || own.kind.as_deref() == Some(kind);
+                assert!(fits, "{own:?} is not of type {kind}");
+            }
+            _ => assert_eq!(own.code, by_chat.code, "{self:?}"),
+        }
+    }
+
     /// Asks and reads the answer.
     pub async fn ask(self, client: &Client, question: &Json) -> Got {
         self.ask_raw(client, &question.to_string()).await

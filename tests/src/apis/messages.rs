@@ -78,6 +78,22 @@ pub(super) fn trouble(json: &Json) -> Trouble {
     }
 }
 
+/// The type of an error with this status, as Anthropic's documentation has it.
+pub(super) fn kind(status: u16) -> &'static str {
+    match status {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 | 529 => "overloaded_error",
+        504 => "timeout_error",
+        400..=499 => "invalid_request_error",
+        _ => "api_error",
+    }
+}
+
 /// The message as its events have made it so far.
 struct Snapshot {
     json: Json,
