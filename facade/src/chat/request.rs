@@ -242,7 +242,8 @@ impl<'de> Visitor<'de> for Stop {
     }
 }
 
-struct Texts;
+/// Texts, and nothing else.
+pub(crate) struct Texts;
 
 impl<'de> DeserializeSeed<'de> for Texts {
     type Value = Option<TextList>;

@@ -42,6 +42,8 @@ impl Json {
     pub(crate) const OBJECT: Json = Json { first: b"{", what: "an object" };
     /// An array.
     pub(crate) const ARRAY: Json = Json { first: b"[", what: "an array" };
+    /// A number, in the digits in which it came.
+    pub(crate) const NUMBER: Json = Json { first: b"-0123456789", what: "a number" };
     /// A string or an array.
     pub(crate) const STRING_OR_ARRAY: Json = Json { first: b"\"[", what: "a string or an array" };
     /// A string or an object.
