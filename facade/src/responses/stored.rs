@@ -7,7 +7,20 @@ use axum::{
     response::Response,
 };
 
-use crate::{App, error::Error};
+use penstock_chassis::CallContext;
+use penstock_proto::inference::v1::GenerateRequest;
+
+use crate::{App, error::Error, head::Forwarded};
+
+/// Begins one that nobody waits for.
+pub(super) async fn start(
+    _app: &App,
+    _forwarded: &Forwarded,
+    _context: &CallContext,
+    _request: GenerateRequest,
+) -> Result<Response, Error> {
+    Err(Error::UnknownRoute)
+}
 
 /// One of them.
 pub(crate) async fn get(State(_app): State<Arc<App>>, _request: Request) -> Result<Response, Error> {
