@@ -50,15 +50,9 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
         // Nobody needs them behind gRPC.
         request.response = None;
     }
+    let events = Responses::new(&terms, &request.model, now);
     let received = Received { message: request, forwarded, context };
-    let streamed = terms.clone();
-    completions::generate(
-        &app,
-        received,
-        || Responses::new(&streamed, now),
-        |chunk, out| write(chunk, &terms, out),
-    )
-    .await
+    completions::generate(&app, received, || events, |chunk, out| write(chunk, &terms, out)).await
 }
 
 /// Writes the response whose whole answer is `chunk`, which has just come.

@@ -1,36 +1,196 @@
-//! A response as a stream of events.
+//! A response as a stream of events: what it is at first, each item as it is said, and the whole response at last.
+//! Nothing is written before an engine has begun to answer, so that a failure until then is still an HTTP error.
 
-use bytes::BytesMut;
+mod kept;
+mod said;
+mod sequence;
+
+use bytes::{BufMut as _, BytesMut};
 use penstock_proto::{
     Error,
-    inference::v1::{GenerateChunk, ResponseTerms},
+    inference::v1::{Choice, GenerateChunk, ResponseTerms, Usage},
 };
 
-use crate::stream::{EVENT_STREAM, Events, PING};
+use self::{said::Said, sequence::Sequence};
+use super::{
+    answer::{self, Head, Status},
+    echo::{self, Echo},
+    field, id,
+    output::{self, COMPLETED, INCOMPLETE},
+};
+use crate::{
+    json::write::{key, nullable, optional, value},
+    stream::{EVENT_STREAM, Events, PING},
+};
 
 /// Writes the events of one response.
 #[derive(Debug)]
-pub(crate) struct Responses {}
+pub(crate) struct Responses {
+    /// What is said of the request in each object of the response.
+    echo: BytesMut,
+    /// Whether a summary of the reasoning was asked for.
+    summary: bool,
+    /// Gives Unix seconds.
+    now: fn() -> i64,
+    sequence: Sequence,
+    id: String,
+    created: i64,
+    model: String,
+    service_tier: Option<String>,
+    begun: bool,
+    said: Said,
+    finish: Option<String>,
+    usage: Option<Usage>,
+}
 
 impl Responses {
-    /// For an answer of which nothing was written yet; `now` gives Unix seconds.
-    pub(crate) fn new(_terms: &ResponseTerms, _now: fn() -> i64) -> Self {
-        Self {}
+    /// For an answer of which nothing was written yet. `model`: its name, until the answer says one.
+    pub(crate) fn new(terms: &ResponseTerms, model: &str, now: fn() -> i64) -> Self {
+        let request_json = terms.request_json.as_deref();
+        let summary = Echo::read(request_json.unwrap_or("{}")).asks_for_summary();
+        Self {
+            echo: echo::written(request_json, terms.previous_response_id.as_deref()),
+            summary,
+            now,
+            sequence: Sequence::default(),
+            id: String::new(),
+            created: 0,
+            model: model.to_owned(),
+            service_tier: None,
+            begun: false,
+            said: Said::default(),
+            finish: None,
+            usage: None,
+        }
     }
+
+    fn begin(&mut self, chunk: &GenerateChunk, out: &mut BytesMut) {
+        self.begun = true;
+        self.id = id(chunk);
+        self.created = chunk.created;
+        self.model.clone_from(&chunk.model);
+        self.service_tier.clone_from(&chunk.service_tier);
+        self.said = Said::new(&self.id, self.summary);
+        for kind in ["response.created", "response.in_progress"] {
+            self.lifecycle(kind, Status::InProgress, None, out);
+        }
+    }
+
+    /// Writes an event that has the response as it is now.
+    fn lifecycle(&mut self, kind: &str, status: Status, error: Option<(&str, &str)>, out: &mut BytesMut) {
+        let whole = status == Status::Completed;
+        let finish = self.finish.as_deref().filter(|_| whole);
+        let head = Head {
+            id: &self.id,
+            created: self.created,
+            completed: whole.then(self.now),
+            status,
+            model: &self.model,
+            service_tier: self.service_tier.as_deref(),
+            finish,
+            error,
+            background: false,
+            echo: &self.echo,
+        };
+        // What broke off is not shown: nobody is to take a piece for an item.
+        let items = if whole { self.said.items() } else { Vec::new() };
+        let last = last(finish);
+        let usage = self.usage.as_ref().filter(|_| whole);
+        self.sequence.event(kind, out, |out| {
+            key(out, "\"response\":");
+            head.write(out);
+            output::write(&items, last, self.summary, out);
+            answer::end(usage, out);
+        });
+    }
+
+    fn choice(&mut self, choice: &Choice, out: &mut BytesMut) {
+        let logprobs = choice.logprobs_json.as_deref().map(output::logprobs).unwrap_or_default();
+        let (said, sequence) = (&mut self.said, &mut self.sequence);
+        if let Some(delta) = &choice.delta {
+            said.reasoning(delta.reasoning.as_deref().unwrap_or_default(), sequence, out);
+            said.text(delta.content.as_deref().unwrap_or_default(), logprobs, sequence, out);
+            said.refusal(delta.refusal.as_deref().unwrap_or_default(), sequence, out);
+            for call in &delta.tool_calls {
+                said.call(call, sequence, out);
+            }
+        } else {
+            said.text("", logprobs, sequence, out);
+        }
+        if choice.finish_reason.is_some() {
+            self.finish.clone_from(&choice.finish_reason);
+        }
+    }
+}
+
+/// The status of the last item of an answer that ended so.
+fn last(finish: Option<&str>) -> &'static str {
+    if answer::cut(finish).is_some() { INCOMPLETE } else { COMPLETED }
 }
 
 impl Events for Responses {
     const CONTENT_TYPE: &'static str = EVENT_STREAM;
 
-    fn write(&mut self, _chunk: &GenerateChunk, _out: &mut BytesMut) {}
-
-    fn end(&mut self, _out: &mut BytesMut) -> bool {
-        false
+    fn write(&mut self, chunk: &GenerateChunk, out: &mut BytesMut) {
+        if !self.begun {
+            self.begin(chunk, out);
+        }
+        for choice in &chunk.choices {
+            self.choice(choice, out);
+        }
+        if chunk.usage.is_some() {
+            self.usage.clone_from(&chunk.usage);
+        }
+        if chunk.service_tier.is_some() {
+            self.service_tier.clone_from(&chunk.service_tier);
+        }
     }
 
-    fn fail(&mut self, _error: &Error, _request_id: &str, _out: &mut BytesMut) {}
+    fn end(&mut self, out: &mut BytesMut) -> bool {
+        if !self.begun || self.finish.is_none() || !self.said.can_be_told() {
+            return false;
+        }
+        let finish = self.finish.as_deref();
+        self.said.close(last(finish), &mut self.sequence, out);
+        let cut = answer::cut(finish).is_some();
+        let kind = if cut { "response.incomplete" } else { "response.completed" };
+        self.lifecycle(kind, Status::Completed, None, out);
+        true
+    }
+
+    /// Writes the error as an event of its own, with which SDKs throw, and the response that failed.
+    fn fail(&mut self, error: &Error, request_id: &str, out: &mut BytesMut) {
+        let code = error.reason.openai_code().unwrap_or(error.reason.openai_type());
+        let param = error.violations.first().map(|violation| field(violation.field.clone()));
+        let members = |out: &mut BytesMut| {
+            key(out, "\"code\":");
+            value(out, code);
+            key(out, "\"message\":");
+            value(out, &*error.message);
+            key(out, "\"param\":");
+            nullable(out, param.as_deref());
+        };
+        self.sequence.event("error", out, |out| {
+            members(out);
+            // Once more as an object: Python's SDK looks for that.
+            key(out, "\"error\":{\"type\":");
+            value(out, error.reason.openai_type());
+            members(out);
+            optional(out, "\"request_id\":", Some(request_id));
+            out.put_u8(b'}');
+        });
+        if !self.begun {
+            self.id = id(&GenerateChunk::default());
+            self.created = (self.now)();
+        }
+        let told = (answer::failure_code(error.reason), &*error.message);
+        self.lifecycle("response.failed", Status::Failed, Some(told), out);
+    }
 
     fn ping(&mut self, out: &mut BytesMut) {
-        out.extend_from_slice(PING);
+        out.put_slice(PING);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,7 @@ impl Kind {
 
     /// Whose call it is.
     pub(crate) fn of(call: &ToolCall) -> Self {
-        if call.custom.is_some() { Kind::Custom } else { Kind::Function }
+        if call.custom.is_some() && call.function.is_none() { Kind::Custom } else { Kind::Function }
     }
 }
 

@@ -71,8 +71,9 @@ pub(crate) fn of_choice<'a>(choice: &'a Choice, response_id: &str) -> Option<Vec
         items.push(Output { id, content: Content::Message(parts) });
     }
     for (index, call) in delta.tool_calls.iter().enumerate() {
-        let (name, input) = (name(call)?, input(call).unwrap_or_default());
-        let (custom, extensions) = (call.custom.is_some(), call.extensions.as_slice());
+        let name = name(call).filter(|name| !name.is_empty())?;
+        let input = input(call).unwrap_or_default();
+        let (custom, extensions) = (Kind::of(call) == Kind::Custom, call.extensions.as_slice());
         let call_id = call.id.as_deref().unwrap_or_default();
         let id = item_id(Kind::of(call), response_id, index).into();
         items.push(Output { id, content: Content::Call(Call { call_id, name, input, custom, extensions }) });

@@ -25,7 +25,7 @@ pub(crate) fn write_input(response_id: &str, messages: &[Message]) -> Vec<Writte
     let mut written = Vec::with_capacity(messages.len());
     for item in messages.iter().flat_map(items_of) {
         if let Item::Call(call) = &item
-            && call.custom.is_some()
+            && Kind::of(call) == Kind::Custom
         {
             custom.extend(call.id.clone());
         }
@@ -56,7 +56,7 @@ fn write_item(item: &Item, id: &str, custom: bool, out: &mut BytesMut) {
                 call_id: call.id.as_deref().unwrap_or(id),
                 name: output::name(call).unwrap_or_default(),
                 input: output::input(call).unwrap_or_default(),
-                custom: call.custom.is_some(),
+                custom: Kind::of(call) == Kind::Custom,
                 extensions: &call.extensions,
             };
             output::write_call(id, &whole, output::COMPLETED, out);
