@@ -25,7 +25,7 @@ const CREDENTIAL_MAX_BYTES: usize = 4 << 10;
 pub(crate) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 
 /// What is handed on to the mesh.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Forwarded {
     authorization: Option<HeaderValue>,
     cache_control: Vec<HeaderValue>,

@@ -37,7 +37,8 @@ use crate::{
     },
 };
 
-type Id = Result<Path<String>, PathRejection>;
+/// The id in a path.
+pub(crate) type Id = Result<Path<String>, PathRejection>;
 
 /// Lists what the caller's tenant has stored.
 pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
@@ -133,11 +134,13 @@ object!(Update {
     "metadata" => metadata: Given(Pairs),
 });
 
-fn given(id: Id) -> Result<String, Error> {
+/// The id in a path, if it is text.
+pub(crate) fn given(id: Id) -> Result<String, Error> {
     id.map(|Path(id)| id).map_err(|_| Error::Header("the path is not UTF-8"))
 }
 
-fn call<T>(head: &Parts, message: T) -> Result<tonic::Request<T>, Error> {
+/// A call in the name of the one who sent this head.
+pub(crate) fn call<T>(head: &Parts, message: T) -> Result<tonic::Request<T>, Error> {
     let mut call = context(&head.extensions).request(message);
     Forwarded::read(&head.headers)?.put(call.metadata_mut());
     Ok(call)
@@ -149,11 +152,13 @@ fn written(completion: Option<StoredCompletion>, about: &MetadataMap) -> Respons
     json(out, about)
 }
 
-fn begin_list() -> BytesMut {
+/// The begin of a list, before its entries.
+pub(crate) fn begin_list() -> BytesMut {
     BytesMut::from("{\"object\":\"list\",\"data\":[")
 }
 
-fn end_list<'a>(
+/// The list with its end, after its entries.
+pub(crate) fn end_list<'a>(
     mut out: BytesMut,
     mut ids: impl DoubleEndedIterator<Item = &'a str> + Clone,
     has_more: bool,

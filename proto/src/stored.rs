@@ -7,6 +7,8 @@ use crate::Violation;
 pub const CHAT_COMPLETION: &str = "chat.completion";
 /// Kind of a stored response.
 pub const RESPONSE: &str = "response";
+/// Kind of a response that goes on: it stands beside nothing, or beside the [`RESPONSE`] that it has become.
+pub const RESPONSE_PENDING: &str = "response.pending";
 /// Entries of a page, if nobody says.
 pub const LIMIT_DEFAULT: usize = 20;
 /// Most entries of a page, as OpenAI has it.

@@ -13,10 +13,11 @@ const HEALTH: &str = "grpc.health.v1.Health";
 const STATUS: &str = "penstock.status.v1.Status";
 const INFERENCE: &str = "penstock.inference.v1.Inference";
 const STORED: &str = "penstock.inference.v1.StoredCompletions";
+const RESPONSES: &str = "penstock.inference.v1.Responses";
 const ROUTING: &str = "penstock.router.v1.Routing";
 const KEYS: &str = "penstock.auth.v1.Keys";
 /// What the router serves.
-const ROUTED: [&str; 3] = [INFERENCE, STORED, ROUTING];
+const ROUTED: [&str; 4] = [INFERENCE, STORED, RESPONSES, ROUTING];
 const REFLECTION: [&str; 2] =
     ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 

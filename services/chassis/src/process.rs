@@ -151,7 +151,12 @@ impl Process {
         // Watchers have been told; their open streams would keep the servers for ever.
         self.chassis.health.end_watches();
         self.chassis.tasks.draining().cancel();
-        if timeout(self.config.drain_limit, self.servers.drained()).await.is_err() {
+        let finished = async {
+            self.servers.drained().await;
+            // After it: nobody begins one any more.
+            self.chassis.tasks.answered().await;
+        };
+        if timeout(self.config.drain_limit, finished).await.is_err() {
             tracing::warn!("the drain limit is reached: what is left ends with an error");
             self.chassis.tasks.aborting().cancel();
             self.servers.drained().await;

@@ -9,6 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
+    answers: TaskTracker,
     draining: CancellationToken,
     stopping: CancellationToken,
     aborting: CancellationToken,
@@ -26,6 +27,22 @@ impl Tasks {
                 tracing::error!(task = name, "background task panicked");
             }
         });
+    }
+
+    /// Runs `task` as an answer that nobody waits for: as those that somebody waits for, it may finish within the
+    /// drain limit. It must end soon after [`Tasks::aborting`] is cancelled.
+    pub fn spawn_answer(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let answer = self.answers.token();
+        self.spawn(name, async move {
+            let _answer = answer;
+            task.await;
+        });
+    }
+
+    /// Waits for those answers.
+    pub(crate) async fn answered(&self) {
+        self.answers.close();
+        self.answers.wait().await;
     }
 
     /// Cancelled when the process stops accepting: streams that never end by themselves, such as those that
@@ -71,9 +88,23 @@ mod tests {
         });
         tasks.spawn("deaf", std::future::pending());
         tasks.spawn("panics", async { panic!("contained") });
+        tasks.spawn_answer("panics too", async { panic!("contained") });
+        tasks.answered().await;
         tasks.aborting().cancel();
         tokio::task::yield_now().await;
         tasks.stop(Duration::from_secs(1)).await;
         assert_eq!(receiver.await, Ok("ended well"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_are_waited_for_and_other_tasks_are_not() {
+        let tasks = Tasks::default();
+        tasks.spawn("deaf", std::future::pending());
+        let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+        tasks.spawn_answer("an answer", async move { drop(receiver.await) });
+        let short = Duration::from_secs(1);
+        assert!(tokio::time::timeout(short, tasks.answered()).await.is_err());
+        drop(sender);
+        assert!(tokio::time::timeout(short, tasks.answered()).await.is_ok());
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use penstock_proto::{
     Error, Reason,
+    cache::v1::Entry,
     inference::v1::{GenerateChunk, GenerateRequest, GenerateResponse},
     limits, metadata,
     ratelimit::v1::LimitState,
@@ -38,6 +39,28 @@ pub(crate) struct Admitted {
     /// If the caller asked to store the answer.
     pub(crate) keep: Option<Box<Keep>>,
     pub(crate) record: Record,
+}
+
+/// A request that was let in, and what it takes to answer it.
+#[derive(Debug)]
+pub(crate) struct LetIn {
+    pub(crate) admitted: Admitted,
+    pub(crate) request: GenerateRequest,
+    pub(crate) route: Route,
+    /// What the cache has.
+    pub(crate) known: Option<Entry>,
+}
+
+impl LetIn {
+    /// The answer: from the cache or from an engine.
+    pub(crate) async fn answer(self, dispatch: &Dispatch) -> Result<Response<Answer>, Status> {
+        match self.known {
+            Some(Entry { answer: Some(answer), age }) => {
+                Ok(self.admitted.replay(&answer, age.map_or(0, |age| age.seconds)))
+            }
+            _ => self.admitted.ask(dispatch, self.request, self.route).await,
+        }
+    }
 }
 
 impl Admitted {
@@ -118,8 +141,13 @@ impl Admitted {
         if fallbacks > 0 {
             insert(head, metadata::FALLBACKS, &fallbacks.to_string());
         }
-        self.caller.trail.sign(head);
         insert(head, metadata::CACHE, cache);
+        self.sign(head);
+    }
+
+    /// Puts the identity of the decision and the limits into what the caller is told.
+    pub(crate) fn sign(&self, head: &mut MetadataMap) {
+        self.caller.trail.sign(head);
         insert_limits(head, &self.limits);
     }
 
@@ -156,8 +184,7 @@ impl Admitted {
             error.retry_after = Some(RETRY_AFTER);
         }
         let mut status = Status::from(error);
-        self.caller.trail.sign(status.metadata_mut());
-        insert_limits(status.metadata_mut(), &self.limits);
+        self.sign(status.metadata_mut());
         status
     }
 }

@@ -25,7 +25,7 @@ use crate::{
 /// Largest answer that is given to the cache, in bytes.
 const CACHED_MAX_BYTES: usize = 1 << 20;
 /// Largest answer that is put together to be stored, in bytes: the store has bounds of its own.
-const STORED_MAX_BYTES: usize = 32 << 20;
+pub(crate) const STORED_MAX_BYTES: usize = 32 << 20;
 
 /// An answer on its way.
 #[derive(Debug)]

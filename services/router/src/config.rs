@@ -72,6 +72,10 @@ pub struct Config {
     pub cache_timeout: Duration,
     /// How long storing an answer may hold back its end.
     pub store_timeout: Duration,
+    /// Most responses that are made while nobody waits for them; 0: none.
+    pub background_max: usize,
+    /// How long each of them may take.
+    pub background_timeout: Duration,
     /// Tokens to reserve for the answer of a request that sets no maximum.
     pub default_completion_tokens: u64,
     /// Most deployments asked for one request.
@@ -127,6 +131,14 @@ impl Config {
             cache_timeout: section.duration("cache_timeout", milliseconds(100), timeouts.clone()),
             // Some fsyncs on a busy disk, and a restart of the callee. What the caller has left bounds it, too.
             store_timeout: section.duration("store_timeout", milliseconds(2000), timeouts),
+            // Each holds its request and its answer in memory, some hundred KiB as a rule, 64 MiB at worst.
+            background_max: usize::try_from(section.integer("background_max", 64, 0..=10_000)).unwrap_or(64),
+            // Nobody is there who would give up: the longest answers of today's models, and some more.
+            background_timeout: section.duration(
+                "background_timeout",
+                Duration::from_secs(600),
+                Duration::from_secs(1)..=Duration::from_secs(3600),
+            ),
             // A short answer: what is used beyond it is charged when it is known.
             default_completion_tokens: section.integer("default_completion_tokens", 256, 0..=1_000_000),
             // One deployment and three others: beyond that an answer would come too late anyway.

@@ -26,6 +26,7 @@ mod needs;
 mod principals;
 mod prompt;
 mod registry;
+mod responses;
 mod resume;
 mod said;
 mod service;
@@ -44,7 +45,10 @@ use std::{sync::Arc, time::Duration};
 
 use penstock_chassis::{Channel, Chassis, Class, Door, Live, MESSAGE_MAX_BYTES, Reloader};
 use penstock_proto::{
-    inference::v1::{inference_server::InferenceServer, stored_completions_server::StoredCompletionsServer},
+    inference::v1::{
+        inference_server::InferenceServer, responses_server::ResponsesServer,
+        stored_completions_server::StoredCompletionsServer,
+    },
     router::v1::routing_server::RoutingServer,
 };
 use tonic::service::Routes;
@@ -84,17 +88,20 @@ pub fn start(
     let door = Door::new("router", config.door, chassis);
     let router = Arc::new(service::Router::start(config, (live, reloader), door.clone(), channels, chassis));
     let stored = StoredCompletionsServer::from_arc(Arc::clone(&router));
+    let responses =
+        ResponsesServer::from_arc(Arc::clone(&router)).max_decoding_message_size(MESSAGE_MAX_BYTES);
     // Not through the door: how things are decided is asked for when there is too much to do.
     let routing = RoutingServer::from_arc(Arc::clone(&router)).max_decoding_message_size(MESSAGE_MAX_BYTES);
     let inference = InferenceServer::from_arc(router).max_decoding_message_size(MESSAGE_MAX_BYTES);
     Routes::new(door.guard(inference, class_of))
         .add_service(door.guard(stored, |_| Class::Batch))
+        .add_service(door.guard(responses, class_of))
         .add_service(routing)
 }
 
-/// What a call of `Inference` is to the door.
+/// What a call of `Inference` or `Responses` is to the door.
 fn class_of(path: &str) -> Class {
-    if path.ends_with("/Generate") { Class::Answer } else { Class::Batch }
+    if path.ends_with("/Generate") || path.ends_with("/Start") { Class::Answer } else { Class::Batch }
 }
 
 #[cfg(test)]

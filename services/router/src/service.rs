@@ -32,7 +32,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 use crate::{
     Channels, abilities,
     accounting::{Account, Accounting, BYPASS, BYTES_PER_TOKEN, MISS, Record},
-    admitted::Admitted,
+    admitted::{Admitted, LetIn},
     answer::Answer,
     attempts::{Caller, Dispatch},
     cache_policy::{Directives, Plan},
@@ -44,7 +44,8 @@ use crate::{
     needs::Needs,
     principals::{Principals, may_use},
     registry::{AUTO, Found, Model, Registry},
-    stored::Keeper,
+    responses::Jobs,
+    stored::{Keep, Keeper},
     whole::{texts_of, tokens_of},
 };
 
@@ -56,7 +57,7 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The router.
 #[derive(Debug)]
 pub(crate) struct Router {
-    config: Config,
+    pub(crate) config: Config,
     principals: Principals,
     reloader: Reloader,
     registry: Arc<ArcSwap<Registry>>,
@@ -66,6 +67,7 @@ pub(crate) struct Router {
     pub(crate) decisions: Decisions,
     accounting: Accounting,
     pub(crate) keeper: Keeper,
+    pub(crate) jobs: Jobs,
     unlimited: Counter,
     since: i64,
 }
@@ -100,6 +102,7 @@ impl Router {
             decisions: Decisions::new(config.decisions_max, config.decisions_ttl),
             accounting: Accounting::start(&channels.rate_limiter, &channels.cache, chassis),
             keeper: Keeper::new(&channels.cache, config.store_timeout, chassis),
+            jobs: Jobs::new(config.background_max, chassis),
             unlimited,
             since: i64::try_from(since).unwrap_or_default(),
             config,
@@ -120,7 +123,7 @@ impl Router {
     }
 
     /// Whether the request may be asked at all: who asks, what, and for which model.
-    async fn check(
+    pub(crate) async fn check(
         &self,
         context: &CallContext,
         caller: &MetadataMap,
@@ -164,13 +167,15 @@ impl Router {
         Ok(Checked { model: Arc::clone(&model.name), request, plan, route, decision, principal })
     }
 
-    /// The answer, if the limits allow it: from the cache or from an engine.
-    async fn answer(
+    /// Lets the request in, if the limits allow it, and looks whether its answer is known. The answer is to be stored
+    /// by `keep`.
+    pub(crate) async fn admit(
         &self,
         context: CallContext,
         checked: Checked,
+        keep: Option<Box<Keep>>,
         started: Instant,
-    ) -> Result<Response<Answer>, Status> {
+    ) -> Result<LetIn, Status> {
         let Checked { principal, model, request, plan, route, decision } = checked;
         let key = plan.is_used().then(|| EntryKey {
             tenant: principal.tenant.clone(),
@@ -201,20 +206,14 @@ impl Router {
         });
         let tokens = prompt_tokens.saturating_add(answer_tokens);
         let reserve = self.reserve_for(&mut record, &context, &principal, &model, tokens);
-        let (reserved, found) = tokio::join!(reserve, self.look_up(&context, key.as_ref(), &plan));
+        let (reserved, known) = tokio::join!(reserve, self.look_up(&context, key.as_ref(), &plan));
         let limits = reserved.map_err(|status| trail.signed(status))?.limits;
         let options = request.stream_options.as_ref();
         let include_usage = options.and_then(|options| options.include_usage).unwrap_or(false);
         let stream = request.stream;
-        let keep = self.keeper.keep(&context, &principal, &request);
         let caller = Caller { context, tenant: principal.tenant.clone(), trail };
         let admitted = Admitted { caller, model, stream, include_usage, plan, limits, keep, record };
-        match found {
-            Some(Entry { answer: Some(answer), age }) => {
-                Ok(admitted.replay(&answer, age.map_or(0, |age| age.seconds)))
-            }
-            _ => admitted.ask(&self.dispatch, request, route).await,
-        }
+        Ok(LetIn { admitted, request, route, known })
     }
 
     /// Takes the request's share out of every limit that applies, and notes it in the record.
@@ -330,11 +329,11 @@ impl Router {
 }
 
 /// A request that may be asked, if the limits allow it.
-struct Checked {
-    principal: Arc<Principal>,
+pub(crate) struct Checked {
+    pub(crate) principal: Arc<Principal>,
     /// The registered name of the model.
     model: Arc<str>,
-    request: GenerateRequest,
+    pub(crate) request: GenerateRequest,
     plan: Plan,
     /// Whom to ask, in order, and why; or why nobody can be asked.
     route: Result<Route, Error>,
@@ -377,7 +376,7 @@ fn estimate(request: &GenerateRequest, default_completion_tokens: u64) -> (u64, 
 }
 
 /// Notes in the log that a request was not let in.
-fn refused(context: &CallContext, status: Status) -> Status {
+pub(crate) fn refused(context: &CallContext, status: Status) -> Status {
     let reason = Error::from(&status).reason;
     let decision = status.metadata().get(metadata::DECISION).and_then(|id| id.to_str().ok());
     tracing::info!(request_id = context.request_id(), decision, reason = reason.as_str(), "refused");
@@ -392,10 +391,10 @@ impl Inference for Router {
         let started = Instant::now();
         let context = CallContext::of(&request);
         let (caller, _, request) = request.into_parts();
-        match self.check(&context, &caller, request).await {
-            Ok(checked) => self.answer(context, checked, started).await,
-            Err(status) => Err(refused(&context, status)),
-        }
+        let checked =
+            self.check(&context, &caller, request).await.map_err(|status| refused(&context, status))?;
+        let keep = self.keeper.keep(&context, &checked.principal, &checked.request);
+        self.admit(context, checked, keep, started).await?.answer(&self.dispatch).await
     }
 
     async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {

@@ -2,7 +2,9 @@
 //! and before its end is given out, so that it can be asked for at once. One that cannot be stored goes out all
 //! the same, is counted and logged (E10); none of this is ever in a log but ids.
 
-mod service;
+mod call;
+mod completions;
+mod object;
 
 use std::{
     fmt,
@@ -16,28 +18,29 @@ use penstock_chassis::{CallContext, Channel, Chassis, MESSAGE_MAX_BYTES};
 use penstock_proto::{
     Error, Reason,
     auth::v1::Principal,
-    cache::v1::{Object, PutRequest, objects_client::ObjectsClient},
-    inference::v1::{GenerateChunk, GenerateRequest, StoredCompletion, generate_request::Input},
-    stored::CHAT_COMPLETION,
+    cache::v1::{PutRequest, objects_client::ObjectsClient},
+    inference::v1::{GenerateChunk, GenerateRequest},
 };
 use prometheus_client::metrics::counter::Counter;
-use prost::Message as _;
 
+pub(crate) use self::{
+    call::{Call, refused},
+    object::{Identity, Kind, response},
+};
 use crate::merge::Merged;
 
 /// Stores answers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Keeper {
-    objects: ObjectsClient<Channel>,
+    pub(crate) objects: ObjectsClient<Channel>,
     timeout: Duration,
     lost: Counter,
 }
 
 /// An answer that is to be stored, from before its first chunk.
 pub(crate) struct Keep {
-    id: String,
-    created: i64,
-    tenant: String,
+    kind: Kind,
+    identity: Identity,
     request: GenerateRequest,
     context: CallContext,
     keeper: Keeper,
@@ -45,7 +48,7 @@ pub(crate) struct Keep {
 
 impl fmt::Debug for Keep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keep").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Keep").field("id", &self.identity.id).finish_non_exhaustive()
     }
 }
 
@@ -67,74 +70,88 @@ impl Keeper {
         principal: &Principal,
         request: &GenerateRequest,
     ) -> Option<Box<Keep>> {
-        let asked = request.store == Some(true) && matches!(request.input, Some(Input::Chat(_)));
-        let since = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         // A box, since most answers carry none.
-        asked.then(|| {
+        Kind::of(request).map(|kind| {
             Box::new(Keep {
-                // Ours: the ids of two engines may be the same.
-                id: format!("chatcmpl-{}", uuid::Uuid::now_v7().simple()),
-                created: i64::try_from(since()).unwrap_or_default(),
-                tenant: principal.tenant.clone(),
+                kind,
+                identity: identity(kind, context, principal),
                 request: request.clone(),
                 context: context.clone(),
                 keeper: self.clone(),
             })
         })
     }
-}
 
-impl Keep {
-    /// Gives a chunk the identity under which its answer will be found.
-    pub(crate) fn name(&self, chunk: &mut GenerateChunk) {
-        chunk.id.clone_from(&self.id);
-        chunk.created = self.created;
+    /// Puts an object into the store.
+    ///
+    /// # Errors
+    /// It is there already, it is too large, or the store cannot be asked.
+    pub(crate) async fn put(&self, context: &CallContext, put: PutRequest) -> Result<(), Error> {
+        let request = context.with_timeout(self.timeout).request(put);
+        self.objects.clone().put(request).await.map(drop).map_err(|status| Error::from(&status))
     }
 
-    /// Stores the whole answer. `None`: there is nothing to wait for.
-    pub(crate) fn store(self, merged: Option<Merged>) -> Option<Storing> {
-        let Some(Merged { answer, lossy, .. }) = merged else {
-            self.keeper.lost.inc();
-            tracing::warn!(request_id = self.context.request_id(), "not stored: the answer is too large");
-            return None;
-        };
-        if !lossy.is_empty() {
-            let request_id = self.context.request_id();
-            tracing::info!(request_id, members = lossy.len(), "stored with members that came in pieces");
-        }
-        let Keep { id, created, tenant, mut request, context, keeper } = self;
-        let (model, metadata) = (answer.model.clone(), request.metadata.take());
-        let completion = StoredCompletion {
-            id: id.clone(),
-            created,
-            request: Some(request),
-            answer: Some(answer),
-            metadata: None,
-            request_id: context.request_id().to_owned(),
-            lossy,
-        };
-        let object = Object { id, created, model, metadata, content: completion.encode_to_vec().into() };
-        let put = PutRequest { tenant, kind: CHAT_COMPLETION.to_owned(), object: Some(object) };
-        Some(Storing(keeper.put(context, put).boxed()))
-    }
-}
-
-impl Keeper {
-    async fn put(mut self, context: CallContext, put: PutRequest) {
-        // Half of what the caller has left: a whole answer must not become an error because it is stored.
-        let left = context.remaining().map_or(self.timeout, |left| left / 2);
-        let request = context.with_timeout(self.timeout.min(left)).request(put);
-        let Err(status) = self.objects.put(request).await else { return };
-        let (reason, request_id) = (Error::from(&status).reason, context.request_id());
+    /// Says that an answer was lost.
+    pub(crate) fn lose(&self, request_id: &str, reason: Reason) {
         match reason {
-            // Nobody else makes this id: the channel asked again because it did not hear that it was stored.
-            Reason::Conflict => return,
             Reason::RequestTooLarge => {
                 tracing::warn!(request_id, "not stored: request and answer are larger than the store takes");
             }
             _ => tracing::warn!(request_id, reason = reason.as_str(), "not stored"),
         }
         self.lost.inc();
+    }
+}
+
+/// The identity of a new answer.
+pub(crate) fn identity(kind: Kind, context: &CallContext, principal: &Principal) -> Identity {
+    Identity {
+        id: kind.new_id(),
+        created: now(),
+        tenant: principal.tenant.clone(),
+        request_id: context.request_id().to_owned(),
+    }
+}
+
+/// Unix seconds.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    i64::try_from(since).unwrap_or_default()
+}
+
+impl Keep {
+    /// Gives a chunk the identity under which its answer will be found.
+    pub(crate) fn name(&self, chunk: &mut GenerateChunk) {
+        self.identity.name(chunk);
+    }
+
+    /// Stores the whole answer. `None`: there is nothing to wait for.
+    pub(crate) fn store(self, merged: Option<Merged>) -> Option<Storing> {
+        let Keep { kind, identity, request, context, keeper } = self;
+        let Some(merged) = merged else {
+            keeper.lost.inc();
+            tracing::warn!(request_id = context.request_id(), "not stored: the answer is too large");
+            return None;
+        };
+        if !merged.lossy.is_empty() {
+            let request_id = context.request_id();
+            tracing::info!(
+                request_id,
+                members = merged.lossy.len(),
+                "stored with members that came in pieces"
+            );
+        }
+        let put = identity.put(kind, request, merged, now());
+        let storing = async move {
+            // Half of what the caller has left: a whole answer must not become an error because it is stored.
+            let bounded = context.remaining().map(|left| context.with_timeout(left / 2));
+            match keeper.put(bounded.as_ref().unwrap_or(&context), put).await {
+                // Nobody else makes this id: the channel asked again because it did not hear that it was stored.
+                Ok(()) | Err(Error { reason: Reason::Conflict, .. }) => {}
+                Err(error) => keeper.lose(context.request_id(), error.reason),
+            }
+        };
+        Some(Storing(storing.boxed()))
     }
 }
 

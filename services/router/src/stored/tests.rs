@@ -4,12 +4,16 @@ use std::sync::Mutex;
 
 use penstock_proto::{
     cache::v1::{
-        DeleteRequest, DeleteResponse, GetRequest, GetResponse, ListRequest, ListResponse, PutResponse,
-        UpdateRequest, UpdateResponse,
+        DeleteRequest, DeleteResponse, GetRequest, GetResponse, ListRequest, ListResponse, PutRequest,
+        PutResponse, UpdateRequest, UpdateResponse,
         objects_server::{Objects, ObjectsServer},
     },
-    inference::v1::{ChatInput, Choice, Delta, GenerateResponse, Metadata, MetadataPair, TextInput},
+    inference::v1::{
+        ChatInput, Choice, Delta, GenerateResponse, Message, Metadata, MetadataPair, ResponseStatus,
+        ResponseTerms, StoredCompletion, StoredResponse, TextInput, generate_request::Input,
+    },
 };
+use prost::Message as _;
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, service::Routes};
 
@@ -70,8 +74,12 @@ fn request() -> GenerateRequest {
 }
 
 fn keep(keeper: &Keeper, left: Duration) -> Box<Keep> {
+    keep_for(keeper, left, &request())
+}
+
+fn keep_for(keeper: &Keeper, left: Duration, request: &GenerateRequest) -> Box<Keep> {
     let principal = Principal { tenant: "t".into(), ..Principal::default() };
-    keeper.keep(&CallContext::background(left), &principal, &request()).unwrap()
+    keeper.keep(&CallContext::background(left), &principal, request).unwrap()
 }
 
 fn piece(content: &str, finish_reason: Option<&str>) -> GenerateResponse {
@@ -122,6 +130,30 @@ async fn what_was_given_out_is_what_is_stored_under_the_id_of_every_chunk() {
     assert_eq!(keeper.lost.get(), 0);
 }
 
+#[tokio::test]
+async fn a_response_is_stored_with_its_conversation_under_a_name_of_its_own() {
+    let (keeper, store) = keeper(Mood::Works);
+    let message = Message { role: "user".into(), ..Message::default() };
+    let asked = GenerateRequest {
+        input: Some(Input::Chat(ChatInput { messages: vec![message] })),
+        response: Some(ResponseTerms { own_messages: 1, ..ResponseTerms::default() }),
+        ..request()
+    };
+    let keep = keep_for(&keeper, Duration::from_secs(60), &asked);
+    let given: Vec<_> = answer(vec![piece("ab", Some("stop"))], keep).collect().await;
+    let put = store.put.lock().unwrap().remove(0);
+    let object = put.object.unwrap();
+    assert_eq!((put.tenant.as_str(), put.kind.as_str(), object.model.as_str()), ("t", "response", "m"));
+    let stored = StoredResponse::decode(object.content).unwrap();
+    assert!(stored.id.starts_with("resp_") && stored.id.len() == 5 + 32, "{}", stored.id);
+    let named = |chunk: &GenerateChunk| chunk.id == stored.id && chunk.created == stored.created;
+    assert!(object.id == stored.id && named(&given[0].as_ref().unwrap().chunks[0]));
+    assert!(named(stored.answer.as_ref().unwrap()));
+    assert_eq!(stored.status(), ResponseStatus::Completed);
+    assert_eq!(stored.request, Some(asked), "all of it: it is gone on from");
+    assert!(stored.completed >= Some(stored.created) && stored.deadline.is_none() && !stored.background);
+}
+
 /// C11.
 #[tokio::test]
 async fn what_is_not_whole_is_not_stored() {
@@ -154,7 +186,7 @@ async fn an_answer_that_cannot_be_stored_ends_well() {
 }
 
 #[tokio::test]
-async fn only_chat_completions_that_ask_for_it_are_stored() {
+async fn only_conversations_that_ask_for_it_are_stored() {
     let (keeper, _) = keeper(Mood::Works);
     let context = CallContext::background(Duration::from_secs(1));
     let asks = |request: GenerateRequest| keeper.keep(&context, &Principal::default(), &request).is_some();
@@ -162,4 +194,7 @@ async fn only_chat_completions_that_ask_for_it_are_stored() {
     assert!(!asks(GenerateRequest { store: None, ..request() }));
     assert!(!asks(GenerateRequest { store: Some(false), ..request() }));
     assert!(!asks(GenerateRequest { input: Some(Input::Text(TextInput::default())), ..request() }));
+    let response = Some(ResponseTerms::default());
+    assert!(asks(GenerateRequest { response: response.clone(), ..request() }));
+    assert!(!asks(GenerateRequest { response, store: None, ..request() }), "terms alone keep nothing");
 }

@@ -1,10 +1,8 @@
-//! `StoredCompletions`: what callers see of the store of objects, each its own tenant's. What a store that
-//! cannot be asked says is not for callers.
+//! `StoredCompletions`: what callers see of the store of objects, each its own tenant's.
 
-use penstock_chassis::CallContext;
 use penstock_proto::{
     Error, Reason, Violation,
-    cache::v1::{DeleteRequest, GetRequest, ListRequest, Object, ObjectKey, UpdateRequest},
+    cache::v1::{DeleteRequest, GetRequest, ListRequest, Object, UpdateRequest},
     inference::v1::{
         DeleteStoredCompletionRequest, DeleteStoredCompletionResponse, GetStoredCompletionRequest,
         GetStoredCompletionResponse, ListStoredCompletionsRequest, ListStoredCompletionsResponse,
@@ -18,33 +16,17 @@ use penstock_proto::{
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use crate::service::{RETRY_AFTER, Router};
+use super::{Call, refused};
+use crate::service::Router;
 
-/// Who calls, and for what.
-struct Call<T> {
-    context: CallContext,
-    tenant: String,
-    message: T,
-}
-
-impl<T> Call<T> {
-    fn key(&self, id: &str) -> Option<ObjectKey> {
-        Some(ObjectKey { tenant: self.tenant.clone(), kind: CHAT_COMPLETION.to_owned(), id: id.to_owned() })
-    }
-}
+/// What is said of what is not there, or another tenant's.
+const MISSING: &str = "there is no stored completion with this id";
 
 impl Router {
-    async fn call<T>(&self, request: Request<T>) -> Result<Call<T>, Status> {
-        let context = CallContext::of(&request);
-        let (caller, _, message) = request.into_parts();
-        let tenant = self.principal(&context, &caller).await?.tenant.clone();
-        Ok(Call { context, tenant, message })
-    }
-
     async fn stored<T>(&self, call: &Call<T>, id: &str) -> Result<StoredCompletion, Status> {
-        let get = GetRequest { key: call.key(id) };
+        let get = GetRequest { key: call.key(CHAT_COMPLETION, id) };
         let got = self.keeper.objects.clone().get(call.context.request(get)).await;
-        completion(got.map_err(|status| refused(&status))?.into_inner().object)
+        completion(got.map_err(|status| refused(&status, MISSING))?.into_inner().object)
     }
 }
 
@@ -69,7 +51,7 @@ impl StoredCompletions for Router {
             metadata,
         };
         let page = self.keeper.objects.clone().list(call.context.request(list)).await;
-        let page = page.map_err(|status| refused(&status))?.into_inner();
+        let page = page.map_err(|status| refused(&status, MISSING))?.into_inner();
         let completions = page.objects.into_iter().map(|object| completion(Some(object)).map(without_input));
         let completions = completions.collect::<Result<_, _>>()?;
         Ok(Response::new(ListStoredCompletionsResponse { completions, has_more: page.has_more }))
@@ -90,10 +72,12 @@ impl StoredCompletions for Router {
     ) -> Result<Response<UpdateStoredCompletionResponse>, Status> {
         let call = self.call(request).await?;
         none(call.message.metadata.as_ref().map(validate::metadata).unwrap_or_default())?;
-        let update =
-            UpdateRequest { key: call.key(&call.message.id), metadata: call.message.metadata.clone() };
+        let update = UpdateRequest {
+            key: call.key(CHAT_COMPLETION, &call.message.id),
+            metadata: call.message.metadata.clone(),
+        };
         let updated = self.keeper.objects.clone().update(call.context.request(update)).await;
-        let object = updated.map_err(|status| refused(&status))?.into_inner().object;
+        let object = updated.map_err(|status| refused(&status, MISSING))?.into_inner().object;
         let completion = Some(without_input(completion(object)?));
         Ok(Response::new(UpdateStoredCompletionResponse { completion }))
     }
@@ -103,9 +87,9 @@ impl StoredCompletions for Router {
         request: Request<DeleteStoredCompletionRequest>,
     ) -> Result<Response<DeleteStoredCompletionResponse>, Status> {
         let call = self.call(request).await?;
-        let delete = DeleteRequest { key: call.key(&call.message.id) };
+        let delete = DeleteRequest { key: call.key(CHAT_COMPLETION, &call.message.id) };
         let deleted = self.keeper.objects.clone().delete(call.context.request(delete)).await;
-        deleted.map_err(|status| refused(&status))?;
+        deleted.map_err(|status| refused(&status, MISSING))?;
         Ok(Response::new(DeleteStoredCompletionResponse {}))
     }
 
@@ -127,18 +111,6 @@ impl StoredCompletions for Router {
 
 fn none(violations: Vec<Violation>) -> Result<(), Error> {
     if violations.is_empty() { Ok(()) } else { Err(Error::invalid(violations)) }
-}
-
-/// What a caller is told when the store says no, or says nothing.
-fn refused(status: &Status) -> Status {
-    let error = Error::from(status);
-    match error.reason {
-        Reason::NotFound => Error::new(Reason::NotFound, "there is no stored completion with this id").into(),
-        Reason::InvalidRequest | Reason::DeadlineExceeded | Reason::Overloaded => error.into(),
-        _ => Error::new(Reason::ServiceUnavailable, "the store of completions cannot be asked")
-            .with_retry_after(RETRY_AFTER)
-            .into(),
-    }
 }
 
 fn completion(object: Option<Object>) -> Result<StoredCompletion, Status> {
@@ -203,15 +175,5 @@ mod tests {
         assert_eq!(ids(Some("c-1"), 2, true), expected(&["c-0"], false));
         assert_eq!(ids(Some("c-2"), 2, false), expected(&[], false));
         assert_eq!(ids(Some("d-0"), 2, false), None);
-    }
-
-    /// What another service says is not for callers, unless it is about what they asked.
-    #[test]
-    fn a_store_that_cannot_be_asked_is_unavailable() {
-        let told = |status: Status| Error::from(&refused(&status)).reason;
-        assert_eq!(told(Status::unavailable("10.0.0.7")), Reason::ServiceUnavailable);
-        assert_eq!(told(Status::internal("x")), Reason::ServiceUnavailable);
-        assert_eq!(told(Error::new(Reason::NotFound, "x").into()), Reason::NotFound);
-        assert_eq!(told(Error::invalid(vec![stored::unknown_cursor()]).into()), Reason::InvalidRequest);
     }
 }
