@@ -26,6 +26,7 @@ use tracing::Span;
 
 use crate::{
     App,
+    api::Api,
     error::Error,
     head,
     metrics::{Metrics, Route},
@@ -33,6 +34,8 @@ use crate::{
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(metadata::REQUEST_ID);
+/// Where Anthropic's clients look for it.
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// Puts the edge around routes.
 #[derive(Clone)]
@@ -164,6 +167,9 @@ impl About {
             }
         }
         if let Ok(id) = HeaderValue::from_str(self.context.request_id()) {
+            if Api::of(self.uri.path()) == Api::Messages {
+                response.headers_mut().insert(ANTHROPIC_REQUEST_ID, id.clone());
+            }
             response.headers_mut().insert(REQUEST_ID, id);
         }
         self.metrics.count(self.route, response.status().as_u16());

@@ -91,11 +91,12 @@ pub(crate) fn told(api: Api, error: &Error) -> penstock_proto::Error {
     for violation in &mut known.violations {
         violation.field = api.field(std::mem::take(&mut violation.field));
     }
-    if known.reason == Reason::InvalidRequest {
-        // Its message is made of the names.
-        return penstock_proto::Error::invalid(known.violations);
+    // Their messages are made of the names.
+    match known.reason {
+        Reason::InvalidRequest => penstock_proto::Error::invalid(known.violations),
+        Reason::Unsupported => penstock_proto::Error::unsupported(known.violations),
+        _ => known,
     }
-    known
 }
 
 fn status(api: Api, reason: Reason) -> StatusCode {

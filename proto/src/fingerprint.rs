@@ -40,6 +40,7 @@ pub fn fingerprint(request: &GenerateRequest) -> [u8; 32] {
         &mut canonical.web_search_options_json,
         &mut canonical.functions_json,
         &mut canonical.function_call_json,
+        &mut canonical.thinking_json,
     ];
     for json in free_form.into_iter().flatten() {
         *json = canonical_json(json);

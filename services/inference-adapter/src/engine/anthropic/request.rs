@@ -129,7 +129,11 @@ fn effort(
         }
     };
     let by_budget = level.is_some() && target.learnt().thinks_by_budget;
-    if request.reasoning_effort.is_some() {
+    if let Some(json) = &request.thinking_json {
+        // The caller's own words, of which the effort is a translation.
+        written.push("thinking");
+        object.raw("thinking", "thinking", Some(json));
+    } else if request.reasoning_effort.is_some() {
         written.push("thinking");
         object.key("thinking").object(|object| match level {
             None => object.member("type", "disabled"),
@@ -147,7 +151,8 @@ fn effort(
             }
         });
     }
-    let level = level.filter(|_| !by_budget);
+    let by_caller = request.thinking_json.as_deref();
+    let level = level.filter(|_| by_caller.map_or(!by_budget, is_adaptive));
     let schema = schema(object, request.response_format_json.as_deref());
     if level.is_some() || schema.is_some() {
         written.push("output_config");
@@ -162,6 +167,15 @@ fn effort(
         });
     }
     written
+}
+
+/// Whether `thinking` leaves it to an effort how much to reason.
+fn is_adaptive(thinking: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Thinking {
+        r#type: String,
+    }
+    serde_json::from_str::<Thinking>(thinking).is_ok_and(|thinking| thinking.r#type == "adaptive")
 }
 
 /// The schema of `response_format`.
