@@ -10,6 +10,8 @@ mod words;
 
 use std::fmt;
 
+pub use messages::MAX_TOKENS;
+
 use http::{HeaderMap, Method};
 use penstock_proto::inference::v1::GenerateChunk;
 

@@ -3,6 +3,7 @@
 
 mod question;
 
+pub use self::question::MAX_TOKENS;
 pub(super) use self::question::question;
 use super::{Called, Finish, Outcome, Said, Trouble, Usage, fields, words};
 use crate::exact::Json;

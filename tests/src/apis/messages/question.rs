@@ -5,13 +5,13 @@ use crate::{
     exact::Json,
 };
 
-const KNOWN: [&str; 12] = [
-    "model", "messages", "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "tools", "tool_choice",
+const KNOWN: [&str; 13] = [
+    "model", "messages", "max_completion_tokens", "max_tokens", "temperature", "top_p", "top_k", "stop", "tools", "tool_choice",
     "parallel_tool_calls", "reasoning_effort", "user",
 ];
 
-/// Anthropic has no request without it.
-const MAX_TOKENS: i64 = 4096;
+/// What Anthropic's requests are bounded by where chat's are not: it has none without.
+pub const MAX_TOKENS: i64 = 4096;
 
 /// A question of chat in Anthropic's words.
 pub(in crate::apis) fn question(mut chat: Json) -> Result<Json, String> {
@@ -21,9 +21,9 @@ pub(in crate::apis) fn question(mut chat: Json) -> Result<Json, String> {
     }
     unsaid(&chat, &known)?;
     let mut question = object([("model", chat.take("model"))]);
-    let max = match chat.take("max_completion_tokens") {
-        Json::Null => Json::int(MAX_TOKENS),
-        max => max,
+    let max = match (chat.take("max_completion_tokens"), chat.take("max_tokens")) {
+        (Json::Null, Json::Null) => Json::int(MAX_TOKENS),
+        (Json::Null, max) | (max, _) => max,
     };
     question.set("max_tokens", max);
     let mut turns: Vec<(String, Vec<Json>)> = Vec::new();

@@ -5,13 +5,14 @@ use crate::{
     exact::Json,
 };
 
-const KNOWN: [&str; 14] = [
-    "model", "messages", "max_completion_tokens", "temperature", "top_p", "top_k", "seed", "stop",
+const KNOWN: [&str; 15] = [
+    "model", "messages", "max_completion_tokens", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop",
     "presence_penalty", "frequency_penalty", "tools", "reasoning_effort", "logprobs", "top_logprobs",
 ];
 
 /// What stands among the options, and under which name.
-const OPTIONS: [(&str, &str); 8] = [
+const OPTIONS: [(&str, &str); 9] = [
+    ("max_tokens", "num_predict"),
     ("max_completion_tokens", "num_predict"),
     ("temperature", "temperature"),
     ("top_p", "top_p"),

@@ -5,8 +5,8 @@ use crate::{
     exact::Json,
 };
 
-const KNOWN: [&str; 20] = [
-    "model", "messages", "max_completion_tokens", "temperature", "top_p", "top_k", "top_logprobs", "logprobs",
+const KNOWN: [&str; 21] = [
+    "model", "messages", "max_completion_tokens", "max_tokens", "temperature", "top_p", "top_k", "top_logprobs", "logprobs",
     "metadata", "parallel_tool_calls", "tool_choice", "tools", "response_format", "verbosity", "reasoning_effort",
     "user", "safety_identifier", "prompt_cache_key", "service_tier", "store",
 ];
@@ -26,8 +26,8 @@ pub(in crate::apis) fn question(mut chat: Json) -> Result<Json, String> {
         }
     }
     question.set("input", Json::List(items));
-    for (name, here) in [("max_completion_tokens", "max_output_tokens")] {
-        set(&mut question, here, chat.take(name));
+    for name in ["max_tokens", "max_completion_tokens"] {
+        set(&mut question, "max_output_tokens", chat.take(name));
     }
     if chat.take("logprobs") == Json::Bool(true) {
         question.set("include", Json::parse(r#"["message.output_text.logprobs"]"#));

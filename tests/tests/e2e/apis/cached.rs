@@ -6,15 +6,20 @@ use penstock_tests::{
 };
 use serde_json::json;
 
-use super::{APIS, asking};
+use super::asking;
 
 const ON: &str = "[router]\ncache_mode = \"deterministic\"\n";
 
-/// One that every API has words for to the last member: Anthropic's has a bound in every request.
-fn deterministic(api: Api, seconds: u64, stream: bool) -> Json {
-    let messages = json!([{"role": "user", "content": format!("wait {seconds} s")}]);
-    let members = json!({"temperature": 0, "max_completion_tokens": 64, "messages": messages});
-    asking(api, "test-model", members, stream)
+/// APIs that have words for the same question to the last member: in Anthropic's it has a bound, and Ollama calls one
+/// what chat called it of old.
+const GROUPS: [(&str, &[Api]); 2] = [
+    ("max_completion_tokens", &[Api::Chat, Api::Responses, Api::Messages]),
+    ("max_tokens", &[Api::Chat, Api::Ollama]),
+];
+
+fn deterministic(api: Api, number: usize, bound: &str, stream: bool) -> Json {
+    let messages = json!([{"role": "user", "content": format!("question {number}")}]);
+    asking(api, "test-model", json!({"temperature": 0, bound: 64, "messages": messages}), stream)
 }
 
 /// Waits until the answer is in the cache, without asking an engine.
@@ -31,26 +36,25 @@ both! {
         let engine = Engine::start().await;
         let mesh = Mesh::over(topology, &engine, ON).await;
         let client = mesh.client();
-        for (number, first) in APIS.into_iter().enumerate() {
-            let number = u64::try_from(number).unwrap();
-            let calls = engine.calls().len();
+        let firsts = GROUPS.iter().flat_map(|(bound, apis)| apis.iter().map(move |first| (bound, apis, first)));
+        for (number, (bound, apis, first)) in firsts.enumerate() {
             // Whichever of them asks first, plainly or as a stream.
-            let miss = first.ask(&client, &deterministic(first, number, number % 2 == 1)).await;
+            let miss = first.ask(&client, &deterministic(*first, number, bound, number % 2 == 1)).await;
             assert_eq!((miss.said().text.as_str(), miss.header("x-penstock-cache")), ("Hello, world!", Some("miss")));
-            stored(&client, &deterministic(Api::Chat, number, false)).await;
-            let plain = deterministic(Api::Chat, number, false);
+            let plain = deterministic(Api::Chat, number, bound, false);
+            stored(&client, &plain).await;
             let by_chat = Api::Chat.ask(&client, &plain).await;
             assert_eq!(by_chat.said().usage.unwrap().input, 7);
-            for api in APIS {
+            for api in *apis {
                 for stream in [false, true] {
-                    let hit = api.ask(&client, &deterministic(api, number, stream)).await;
+                    let hit = api.ask(&client, &deterministic(*api, number, bound, stream)).await;
                     let what = format!("{first:?}, then {api:?}, stream {stream}");
                     assert_eq!(hit.header("x-penstock-cache"), Some("hit"), "{what}");
                     assert!(hit.header("age").is_some(), "{what}");
                     assert_eq!(*hit.said(), api.shows(by_chat.said()), "{what}");
                 }
             }
-            assert_eq!(engine.calls().len(), calls + 1, "asked first by {first:?}");
+            assert_eq!(engine.calls().len(), number + 1, "asked first by {first:?}");
         }
     }
 }
@@ -63,16 +67,18 @@ both! {
             mesh.client().with_header("cache-control", "no-store"),
             mesh.client().with_header("cache-control", "no-cache"),
         );
-        for (number, api) in APIS.into_iter().enumerate() {
-            let question = deterministic(api, 10 + u64::try_from(number).unwrap(), false);
-            let calls = engine.calls().len();
-            api.ask(&no_store, &question).await.said();
-            // Nothing was kept: it is asked again.
-            let again = api.ask(&mesh.client(), &question).await;
-            assert_eq!(again.header("x-penstock-cache"), Some("miss"), "{api:?}");
-            stored(&mesh.client(), &deterministic(Api::Chat, 10 + u64::try_from(number).unwrap(), false)).await;
-            api.ask(&no_cache, &question).await.said();
-            assert_eq!(engine.calls().len(), calls + 3, "{api:?}");
+        for (bound, apis) in GROUPS {
+            for (number, api) in apis.iter().enumerate() {
+                let question = deterministic(*api, number, bound, false);
+                let calls = engine.calls().len();
+                api.ask(&no_store, &question).await.said();
+                // Nothing was kept: it is asked again.
+                let again = api.ask(&mesh.client(), &question).await;
+                assert_eq!(again.header("x-penstock-cache"), Some("miss"), "{api:?}");
+                stored(&mesh.client(), &deterministic(Api::Chat, number, bound, false)).await;
+                api.ask(&no_cache, &question).await.said();
+                assert_eq!(engine.calls().len(), calls + 3, "{api:?}");
+            }
         }
     }
 }
@@ -82,19 +88,23 @@ both! {
     async fn another_tenant_never_gets_it(topology: Topology) {
         let engine = Engine::start().await;
         let mut mesh = Mesh::over(topology, &engine, ON).await;
-        Api::Chat.ask(&mesh.client(), &deterministic(Api::Chat, 20, false)).await.said();
-        stored(&mesh.client(), &deterministic(Api::Chat, 20, false)).await;
+        for (bound, _) in GROUPS {
+            Api::Chat.ask(&mesh.client(), &deterministic(Api::Chat, 0, bound, false)).await.said();
+            stored(&mesh.client(), &deterministic(Api::Chat, 0, bound, false)).await;
+        }
         let request = CreateRequest { name: "b".into(), tenant: Some("other".into()), ..CreateRequest::default() };
         let made = create_key(mesh.address(Service::Auth), mesh.key(), request).await;
         mesh.keep_secret(&made.secret);
         let other = mesh.anonymous().with_key(&made.secret);
         let only = other.clone().with_header("cache-control", "only-if-cached");
-        let chat = Api::Chat.ask(&only, &deterministic(Api::Chat, 20, false)).await;
-        for api in APIS {
-            let refused = api.ask(&only, &deterministic(api, 20, false)).await;
-            assert_eq!(refused.refused().status, 504, "{api:?}");
-            api.agrees(&chat.outcome, &refused.outcome);
+        for (bound, apis) in GROUPS {
+            let chat = Api::Chat.ask(&only, &deterministic(Api::Chat, 0, bound, false)).await;
+            for api in apis {
+                let refused = api.ask(&only, &deterministic(*api, 0, bound, false)).await;
+                assert_eq!(refused.refused().status, 504, "{api:?}");
+                api.agrees(&chat.outcome, &refused.outcome);
+            }
         }
-        assert_eq!(engine.calls().len(), 1);
+        assert_eq!(engine.calls().len(), 2);
     }
 }

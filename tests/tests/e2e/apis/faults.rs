@@ -97,7 +97,16 @@ async fn play(cell: Cell, client: Client, away: bool) -> (Cell, Result<Outcome, 
     let question = asking(cell.api, &format!("m{}", cell.number), json!({}), cell.stream);
     let api = cell.api;
     // On its own, so that one that panics is one line of many.
-    let asked = tokio::spawn(async move { api.ask(&client, &question).await.outcome }).await;
+    let own = format!("deployment s{}:", cell.number);
+    let asked = tokio::spawn(async move {
+        let mut outcome = api.ask(&client, &question).await.outcome;
+        if let Outcome::Refused(trouble) | Outcome::Broken(_, trouble) = &mut outcome {
+            // As if all had the same one.
+            trouble.message = trouble.message.replace(&own, "deployment:");
+        }
+        outcome
+    });
+    let asked = asked.await;
     let verdict = match (asked, cell.comes) {
         (Err(panicked), _) => Err(format!("what must never be: {panicked}")),
         (Ok(outcome), Comes::Lost(_) | Comes::Broken(_)) if away => match &outcome {

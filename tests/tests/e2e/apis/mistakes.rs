@@ -19,9 +19,8 @@ both! {
                 assert_eq!(own.code, by_chat.code.clone().filter(|_| api != Api::Messages), "{api:?} {body:?}");
             }
         }
-        // No body but a wrong content type or a wrong method.
         for api in APIS {
-            let answer = mesh.client().get(api.path()).await;
+            let answer = mesh.client().request(http::Method::DELETE, api.path(), "").await;
             assert_eq!(answer.status, 405, "{api:?}");
             api.read(answer.status, &answer.headers, std::str::from_utf8(&answer.body).unwrap());
         }
@@ -35,15 +34,15 @@ fn many(api: Api) -> (Value, Vec<&'static str>) {
         Api::Chat => (
             json!({"model": "test-model", "messages": [{"role": "robot", "content": "x"}, {"role": "user", "content": 7}],
                 "temperature": 3, "max_completion_tokens": "x", "top_p": 7, "stream": "yes",
-                "response_format": {"type": "poem"}, "tools": [{"type": "function", "function": {}}]}),
-            vec!["max_completion_tokens", "messages[0].role", "messages[1].content", "response_format.type", "stream",
+                "response_format": {"type": "json_schema", "json_schema": {"name": "a b"}}, "tools": [{"type": "function", "function": {}}]}),
+            vec!["max_completion_tokens", "messages[0].role", "messages[1].content", "response_format.json_schema.name", "stream",
                 "temperature", "tools[0].function.name", "top_p"],
         ),
         Api::Responses => (
             json!({"model": "test-model", "input": [{"role": "robot", "content": "x"}, {"role": "user", "content": 7}],
                 "temperature": 3, "max_output_tokens": "x", "top_p": 7, "stream": "yes",
-                "text": {"format": {"type": "poem"}}, "tools": [{"type": "function"}, {"type": "web_search"}]}),
-            vec!["input[0].role", "input[1].content", "max_output_tokens", "stream", "temperature", "text.format.type",
+                "text": {"format": {"type": "json_schema", "name": "a b"}}, "tools": [{"type": "function"}, {"type": "web_search"}]}),
+            vec!["input[0].role", "input[1].content", "max_output_tokens", "stream", "temperature", "text.format.name",
                 "tools[0].name", "tools[1].type", "top_p"],
         ),
         Api::Messages => (

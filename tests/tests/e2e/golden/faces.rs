@@ -3,24 +3,27 @@
 
 use penstock_tests::{
     Engine, Mesh,
-    apis::{Api, Got, Outcome},
+    apis::{Api, Got, MAX_TOKENS, Outcome},
     exact::Json,
     golden::{self, Case},
 };
 
-/// What reaches the engine otherwise than by chat, and why: API, member, what becomes of chat's value.
-type Otherwise = (Api, &'static str, fn(&Json) -> Json);
+/// Under which name the bound of an answer reaches the engine.
+fn bound(api: Api) -> &'static str {
+    if api == Api::Ollama { "max_tokens" } else { "max_completion_tokens" }
+}
 
-const OTHERWISE: [Otherwise; 0] = [];
-
-/// What an engine was asked by an API, as it must be if chat asked so.
+/// What an engine was asked by chat, as it must be asked by an API. All that is otherwise stands here.
 fn as_asked_by(api: Api, by_chat: &Json) -> Json {
     let mut asked = by_chat.clone();
-    for (_, name, becomes) in OTHERWISE.iter().filter(|(of, ..)| *of == api) {
+    for name in ["max_tokens", "max_completion_tokens"] {
         if asked.has(name) {
-            let value = becomes(&asked.take(name));
-            asked.set(name, value);
+            let value = asked.take(name);
+            asked.set(bound(api), value);
         }
+    }
+    if api == Api::Messages && !asked.has(bound(api)) {
+        asked.set(bound(api), Json::int(MAX_TOKENS));
     }
     asked
 }
