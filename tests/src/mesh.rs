@@ -317,6 +317,11 @@ impl Mesh {
         self.spawn(holder);
     }
 
+    /// Where the second process of the service that runs twice listens.
+    pub fn second_address(&self) -> SocketAddr {
+        self.ports.second_listen()
+    }
+
     /// Asks every process to end and says how each did.
     pub async fn stop(&mut self) -> Vec<(Service, ExitStatus)> {
         for process in self.processes.values() {

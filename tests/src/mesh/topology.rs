@@ -63,6 +63,7 @@ impl Service {
             Service::Router => &[
                 "penstock.inference.v1.Inference",
                 "penstock.inference.v1.StoredCompletions",
+                "penstock.inference.v1.Responses",
                 "penstock.router.v1.Routing",
             ],
             Service::Auth => &["penstock.auth.v1.Auth", "penstock.auth.v1.Keys"],

@@ -59,6 +59,7 @@ mod probe;
 mod recovery;
 mod refusals;
 mod reload;
+mod responses_stored;
 mod resume;
 mod routing;
 mod simulated;
