@@ -5,10 +5,11 @@ mod answer;
 mod blocks;
 mod conversation;
 mod events;
+pub(crate) mod models;
 mod options;
 mod places;
 mod problem;
-mod request;
+pub(crate) mod request;
 mod translate;
 
 use std::sync::Arc;
@@ -21,8 +22,13 @@ use axum::{
 use bytes::{BufMut as _, BytesMut};
 use penstock_proto::inference::v1::{CountTokensRequest, stop_sequences::Kind};
 
-pub(crate) use self::problem::write as write_problem;
+#[cfg(test)]
+pub(crate) use self::answer::write;
 use self::{events::MessageEvents, translate::Translated};
+pub(crate) use self::{
+    problem::write as write_problem,
+    translate::{read, read_to_count},
+};
 use crate::{
     App,
     completions::{self, Received, json},
@@ -38,8 +44,7 @@ const SPOKEN: &str = "2023-06-01";
 /// Answers a conversation.
 pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
     expect_version(request.headers())?;
-    let Received { message, forwarded, context } =
-        completions::receive(&app, request, translate::read).await?;
+    let Received { message, forwarded, context } = completions::receive(&app, request, read).await?;
     let Translated { request: message, places } = message;
     let ends = match message.stop.as_ref().and_then(|stop| stop.kind.as_ref()) {
         Some(Kind::List(list)) => list.values.clone(),
@@ -54,8 +59,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
 /// Counts the tokens of a conversation.
 pub(crate) async fn count_tokens(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
     expect_version(request.headers())?;
-    let Received { message, forwarded, context } =
-        completions::receive(&app, request, translate::read_to_count).await?;
+    let Received { message, forwarded, context } = completions::receive(&app, request, read_to_count).await?;
     let Translated { request, places } = message;
     let mut call = context.request(CountTokensRequest { request: Some(request) });
     forwarded.put(call.metadata_mut());

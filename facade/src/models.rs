@@ -1,4 +1,5 @@
-//! `GET /v1/models` and `GET /v1/models/{id}`, as OpenAI has them. An id may hold slashes and colons.
+//! `GET /v1/models` and `GET /v1/models/{id}`, as OpenAI has them, or Anthropic for its clients. An id may hold
+//! slashes and colons.
 
 use std::sync::Arc;
 
@@ -16,11 +17,21 @@ use crate::{
     error::Error,
     head::Forwarded,
     json::write::{comma, value},
+    messages,
 };
 
 /// Lists the models that the caller may use.
 pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
+    let page = match is_anthropics(&request) {
+        true => Some(messages::models::read_page(request.uri())?),
+        false => None,
+    };
     let (answer, metadata) = ask(&app, &request, None)?.await?;
+    if let Some(page) = page {
+        let mut out = BytesMut::new();
+        messages::models::write_page(&answer.models, &page, &mut out);
+        return Ok(json(out, &metadata));
+    }
     let mut out = BytesMut::from("{\"object\":\"list\",\"data\":[");
     for model in &answer.models {
         comma(&mut out);
@@ -37,11 +48,17 @@ pub(crate) async fn get(
     request: Request,
 ) -> Result<Response, Error> {
     let Ok(Path(id)) = id else { return Err(Error::Header("the path is not UTF-8")) };
+    let write = if is_anthropics(&request) { messages::models::write } else { write };
     let (answer, metadata) = ask(&app, &request, Some(id))?.await?;
     let model = answer.models.first().ok_or(Error::NoSuchModel)?;
     let mut out = BytesMut::new();
     write(model, &mut out);
     Ok(json(out, &metadata))
+}
+
+/// Whether the client speaks Anthropic's API, which has the same paths for models.
+fn is_anthropics(request: &Request) -> bool {
+    request.headers().contains_key(messages::VERSION)
 }
 
 type Answer = (ListModelsResponse, MetadataMap);

@@ -116,11 +116,19 @@ fn document() -> Value {
             "schemas": schemas,
             "parameters": paths::parameters(),
             "headers": paths::headers(),
-            "securitySchemes": {"key": {
-                "type": "http",
-                "scheme": "bearer",
-                "description": "A key of Penstock, or a token of the identity provider.",
-            }},
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A key of Penstock, or a token of the identity provider.",
+                },
+                "apiKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "x-api-key",
+                    "description": "The same where Anthropic's clients put it.",
+                },
+            },
         },
     })
 }

@@ -15,7 +15,7 @@ use crate::{
 ///
 /// # Errors
 /// Its calls cannot be made: what they ask for is no object.
-pub(super) fn write(chunk: &GenerateChunk, ends: &[String], out: &mut BytesMut) -> Result<(), Error> {
+pub(crate) fn write(chunk: &GenerateChunk, ends: &[String], out: &mut BytesMut) -> Result<(), Error> {
     let mut blocks = Blocks::default();
     let mut end = End::default();
     for choice in first(chunk) {

@@ -102,7 +102,12 @@ impl Blocks {
                 }
                 None => {
                     let (text, signature) = (block.thinking, block.signature);
-                    self.waiting.push_back(Block::Thinking(Thought { text, sent: 0, signature, signed: true }));
+                    self.waiting.push_back(Block::Thinking(Thought {
+                        text,
+                        sent: 0,
+                        signature,
+                        signed: true,
+                    }));
                 }
             }
         }
@@ -223,7 +228,13 @@ impl Block {
                 text.clear();
             }
             Block::Thinking(thought) => {
-                delta(index, "thinking_delta", "thinking", thought.text.get(thought.sent..).unwrap_or_default(), out);
+                delta(
+                    index,
+                    "thinking_delta",
+                    "thinking",
+                    thought.text.get(thought.sent..).unwrap_or_default(),
+                    out,
+                );
                 thought.sent = thought.text.len();
             }
             Block::Redacted(_) => {}
@@ -288,9 +299,7 @@ fn start(block: &Block, index: usize, out: &mut BytesMut) {
         Block::Thinking(_) => {
             out.put_slice(b"{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}");
         }
-        Block::Redacted(_) => {
-            block.whole(out);
-        }
+        Block::Redacted(_) => block.whole(out),
         Block::Call(call) => {
             call.write("{}", out);
             out.put_u8(b'}');
@@ -315,6 +324,3 @@ fn delta(index: usize, kind: &str, member: &str, text: &str, out: &mut BytesMut)
     value(out, text);
     out.put_slice(b"}}\n\n");
 }
-
-#[cfg(test)]
-mod tests;

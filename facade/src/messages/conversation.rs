@@ -252,7 +252,8 @@ impl Conversation<'_> {
                 self.found.add(format!("{at}.{member}"), "is required");
             }
         }
-        let function = FunctionCall { name: block.name, arguments: block.input_json, ..FunctionCall::default() };
+        let function =
+            FunctionCall { name: block.name, arguments: block.input_json, ..FunctionCall::default() };
         ToolCall {
             id: block.id,
             r#type: Some("function".to_owned()),

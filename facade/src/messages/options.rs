@@ -1,8 +1,6 @@
 //! What shapes an answer beside the conversation, in the words of the contract: tools, reasoning, form, ends.
 
-use penstock_proto::inference::v1::{
-    FunctionTool, StopSequences, TextList, Tool, stop_sequences::Kind,
-};
+use penstock_proto::inference::v1::{FunctionTool, StopSequences, TextList, Tool, stop_sequences::Kind};
 use serde_json::json;
 
 use super::{
@@ -16,7 +14,8 @@ const BUDGET_MIN: i64 = 1024;
 /// Refuses what only the provider itself can do.
 pub(super) fn refuse_services(body: &MessagesRequest, found: &mut Found) {
     let asked = |json: &Option<String>, nothing: &str| {
-        json.as_deref().is_some_and(|json| !json.bytes().filter(|byte| !byte.is_ascii_whitespace()).eq(nothing.bytes()))
+        json.as_deref()
+            .is_some_and(|json| !json.bytes().filter(|byte| !byte.is_ascii_whitespace()).eq(nothing.bytes()))
     };
     for (field, is_asked, message) in [
         (
@@ -133,7 +132,8 @@ pub(super) fn effort(body: &MessagesRequest, found: &mut Found) -> Option<String
             None
         }
         (kind, _) => {
-            let message = if kind.is_empty() { "is required" } else { "must be enabled, adaptive or disabled" };
+            let message =
+                if kind.is_empty() { "is required" } else { "must be enabled, adaptive or disabled" };
             found.add("thinking.type", message);
             None
         }

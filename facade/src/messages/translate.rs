@@ -7,12 +7,7 @@ use penstock_proto::{
     validate,
 };
 
-use super::{
-    conversation::conversation,
-    field, options,
-    places::Places,
-    request::MessagesRequest,
-};
+use super::{conversation::conversation, field, options, places::Places, request::MessagesRequest};
 use crate::{error::Error, json::read};
 
 /// Violations told at most: an answer must not grow with the number of mistakes.

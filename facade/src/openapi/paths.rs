@@ -64,6 +64,7 @@ const ASKED_FOR: &[Reason] = &[Reason::ModelNotAllowed, Reason::ModelNotFound, R
 pub(super) fn tags() -> Value {
     json!([
         {"name": "Chat", "description": "Answers to conversations, whole or as they are made."},
+        {"name": "Messages", "description": "Anthropic's API: the same answers in its words."},
         {"name": "Stored completions", "description": "Answers that were asked for with `store`."},
         {"name": "Texts", "description": "Texts to continue, to turn into vectors, to judge."},
         {"name": "Models", "description": "What the key may use."},
@@ -318,10 +319,19 @@ fn chat() -> Value {
 
 fn models() -> Value {
     let example = json!({"object": "list", "data": [examples::model()]});
-    Operation::new("listModels", "Models", "List models", "The models that the key may use.")
+    let about =
+        "The models that the key may use. With the header anthropic-version in pages, as Anthropic has them.";
+    Operation::new("listModels", "Models", "List models", about)
         .asked()
-        .answers("200", "The models.", "ModelList", example)
+        .parameter(messages::version())
+        .content("200", "The models.", either("ModelList", "MessagesModelList", &example))
         .done()
+}
+
+/// What OpenAI's clients get, or Anthropic's.
+fn either(schema: &str, other: &str, example: &Value) -> Value {
+    let schema = json!({"anyOf": [reference(schema), reference(other)]});
+    json!({"application/json": {"schema": schema, "example": example}})
 }
 
 fn model() -> Value {
@@ -333,7 +343,8 @@ fn model() -> Value {
             "schema": {"type": "string", "minLength": 1},
             "example": "penstock-simulated",
         }))
-        .answers("200", "The model.", "Model", examples::model())
+        .parameter(messages::version())
+        .content("200", "The model.", either("Model", "MessagesModel", &examples::model()))
         .refused(&[Reason::ModelNotFound])
         .done()
 }

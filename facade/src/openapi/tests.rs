@@ -4,9 +4,9 @@ use axum::http::Request;
 use bytes::BytesMut;
 use penstock_proto::inference::v1::{
     Capabilities, Choice, ContentPart, ContentParts, CustomCall, CustomTool, Delta, EmbedResponse, Embedding,
-    File, FunctionCall, FunctionTool, GenerateChunk, GenerateRequest, ImageUrl, InputAudio, Message,
-    Metadata, MetadataPair, Model, ModerateResponse, StoredCompletion, StoredMessage, Tool, ToolCall, Usage,
-    message::Content,
+    Extension, File, FunctionCall, FunctionTool, GenerateChunk, GenerateRequest, ImageUrl, InputAudio,
+    Message, Metadata, MetadataPair, Model, ModerateResponse, StoredCompletion, StoredMessage, Tool,
+    ToolCall, Usage, message::Content,
 };
 use penstock_proto::router::v1::{Decision, ExplainResponse};
 
@@ -176,6 +176,8 @@ fn examples_are_what_they_are_examples_of() {
             let read = match asked["schema"]["$ref"].as_str().unwrap().rsplit('/').next().unwrap() {
                 "ChatCompletionRequest" => chat::request::read(body.as_bytes()).map(drop),
                 "CompletionRequest" => text::request::read(body.as_bytes()).map(drop),
+                "MessagesRequest" => crate::messages::read(body.as_bytes()).map(drop),
+                "MessagesCountRequest" => crate::messages::read_to_count(body.as_bytes()).map(drop),
                 "EmbeddingsRequest" => embeddings::read(body.as_bytes()).map(drop),
                 "ModerationRequest" => moderations::read(body.as_bytes()).map(drop),
                 "ExplainRequest" => crate::admin::read(body.as_bytes()).map(drop),
@@ -348,6 +350,32 @@ fn decisions_are_as_they_are_described() {
     for answer in [ExplainResponse::default(), full] {
         conforms("Explanation", &crate::admin::explanation(&answer));
     }
+}
+
+#[test]
+fn anthropics_answers_are_as_they_are_described() {
+    let [mut empty, mut full] = chunks();
+    let delta = full.choices[0].delta.as_mut().unwrap();
+    delta.tool_calls.pop();
+    let blocks =
+        r#"[{"type":"thinking","thinking":"y","signature":"s"},{"type":"redacted_thinking","data":"d"}]"#;
+    let extension = |name: &str, json: &str| Extension { name: name.into(), json: json.into() };
+    delta.extensions.push(extension("thinking_blocks", blocks));
+    let usage = full.usage.as_mut().unwrap();
+    usage.extensions.push(extension("completion_tokens_details", r#"{"reasoning_tokens":1}"#));
+    empty.choices[0].finish_reason = some("stop");
+    for chunk in [empty, full] {
+        conforms("MessagesMessage", &written(|out| crate::messages::write(&chunk, &[], out).unwrap()));
+    }
+    let page = crate::messages::models::read_page(&"/".parse().unwrap()).unwrap();
+    for models in [vec![], vec![Model { id: "m".into(), ..Model::default() }]] {
+        conforms(
+            "MessagesModelList",
+            &written(|out| crate::messages::models::write_page(&models, &page, out)),
+        );
+    }
+    let error = penstock_proto::Error::invalid(vec![penstock_proto::Violation::new("a", "b")]);
+    conforms("MessagesError", &written(|out| crate::messages::write_problem(&error, "r", out)));
 }
 
 #[test]

@@ -103,7 +103,9 @@ fn message(events: &[Value]) -> Value {
                 let (block, json) = open.as_mut().unwrap();
                 let delta = &event["delta"];
                 let mut add = |member: &str| {
-                    block[member] = format!("{}{}", block[member].as_str().unwrap(), delta[member].as_str().unwrap()).into();
+                    block[member] =
+                        format!("{}{}", block[member].as_str().unwrap(), delta[member].as_str().unwrap())
+                            .into();
                 };
                 match delta["type"].as_str().unwrap() {
                     "text_delta" => add("text"),
@@ -161,4 +163,261 @@ fn a_text_is_one_block_between_start_and_stop() {
             "usage": {"input_tokens": 5, "cache_creation_input_tokens": 2, "cache_read_input_tokens": 3, "output_tokens": 4},
         })
     );
+}
+
+#[test]
+fn reasoning_is_a_block_of_its_own_with_its_signature() {
+    let block = json!({"type": "thinking", "thinking": "hm, so", "signature": "sig"});
+    let hidden = json!({"type": "redacted_thinking", "data": "xyz"});
+    let chunks = [
+        thought("hm"),
+        thought(", so"),
+        signed(&json!([block])),
+        signed(&json!([hidden])),
+        text("Hi"),
+        end("stop"),
+    ];
+    let (events, whole) = written(&chunks);
+    assert!(whole);
+    assert_eq!(message(&events)["content"], json!([block, hidden, {"type": "text", "text": "Hi"}]));
+    // Another engine's has none, and a block with nothing to show may have one.
+    let silent = json!({"type": "thinking", "thinking": "", "signature": "sig"});
+    let (events, _) = written(&[thought("hm"), text("Hi"), signed(&json!([silent])), end("stop")]);
+    let unsigned = json!({"type": "thinking", "thinking": "hm", "signature": ""});
+    assert_eq!(message(&events)["content"], json!([unsigned, {"type": "text", "text": "Hi"}, silent]));
+}
+
+/// What was kept whole comes in one piece: the blocks are told apart again.
+#[test]
+fn signed_blocks_in_one_piece_stay_apart() {
+    let blocks = json!([
+        {"type": "thinking", "thinking": "one", "signature": "1"},
+        {"type": "redacted_thinking", "data": "xyz"},
+        {"type": "thinking", "thinking": "two", "signature": "2"},
+    ]);
+    let mut chunk = signed(&blocks);
+    let delta = chunk.choices[0].delta.as_mut().unwrap();
+    (delta.reasoning, delta.content) = (Some("onetwothree".into()), Some("Hi".into()));
+    let (events, _) = written(&[chunk, end("stop")]);
+    let mut expected = blocks.as_array().unwrap().clone();
+    expected.push(json!({"type": "thinking", "thinking": "three", "signature": ""}));
+    expected.push(json!({"type": "text", "text": "Hi"}));
+    assert_eq!(message(&events)["content"], json!(expected));
+}
+
+#[test]
+fn calls_whose_fragments_interleave_follow_one_another() {
+    let chunks = [
+        text("Let me see."),
+        call(0, Some("f"), ""),
+        call(0, None, "{\"a\":"),
+        call(1, Some("g"), "{\"b\":[\"}\\\"\""),
+        call(0, None, "{}"),
+        call(1, None, "]"),
+        call(0, None, "}"),
+        call(2, Some("h"), ""),
+        call(1, None, "}"),
+        end("tool_calls"),
+    ];
+    let (events, whole) = written(&chunks);
+    assert!(whole);
+    let content = json!([
+        {"type": "text", "text": "Let me see."},
+        {"type": "tool_use", "id": "call_f", "name": "f", "input": {"a": {}}},
+        {"type": "tool_use", "id": "call_g", "name": "g", "input": {"b": ["}\""]}},
+        {"type": "tool_use", "id": "call_h", "name": "h", "input": {}},
+    ]);
+    let message = message(&events);
+    assert_eq!((&message["content"], &message["stop_reason"]), (&content, &json!("tool_use")));
+}
+
+/// The first fragment is out before the last one is in.
+#[test]
+fn a_call_is_streamed_as_it_comes() {
+    let mut events = MessageEvents::default();
+    let mut out = BytesMut::new();
+    events.write(&call(0, Some("f"), "{\"a\""), &mut out);
+    let first = parsed(&out.split());
+    assert_eq!(first.last().unwrap()["delta"]["partial_json"], "{\"a\"");
+    events.write(&call(0, None, ":1}"), &mut out);
+    assert_eq!(parsed(&out.split())[0]["delta"]["partial_json"], ":1}");
+}
+
+#[test]
+fn a_call_that_asks_for_no_object_makes_no_answer() {
+    for arguments in ["[1]", "7", "{\"a\":", "{\"a\":1}}", "{a}", "\"{}\""] {
+        let (events, whole) = written(&[call(0, Some("f"), arguments), end("tool_calls")]);
+        assert!(!whole, "{arguments}");
+        assert!(events.iter().all(|event| event["type"] != "message_stop"), "{arguments}");
+        let mut plain = call(0, Some("f"), arguments);
+        plain.choices[0].finish_reason = Some("tool_calls".into());
+        assert!(answer::write(&plain, &[], &mut BytesMut::new()).is_err(), "{arguments}");
+    }
+    // More of a call that was over, and one without a name.
+    assert!(!written(&[call(0, Some("f"), "{}"), text("x"), call(0, None, "{}"), end("tool_calls")]).1);
+    assert!(!written(&[call(0, Some(""), "{}"), end("tool_calls")]).1);
+}
+
+/// The bound of the tokens may cut a call: the end says so.
+#[test]
+fn a_call_that_was_cut_is_told_by_the_end() {
+    let (events, whole) = written(&[text("x"), call(0, Some("f"), "{\"a"), end("length")]);
+    assert!(whole);
+    assert_eq!(message(&events)["stop_reason"], "max_tokens");
+    let mut plain = call(0, Some("f"), "{\"a");
+    plain.choices[0].finish_reason = Some("length".into());
+    let mut out = BytesMut::new();
+    answer::write(&plain, &[], &mut out).unwrap();
+    let body: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!((&body["content"], &body["stop_reason"]), (&json!([]), &json!("max_tokens")));
+}
+
+#[test]
+fn without_an_end_there_is_no_answer() {
+    for chunks in [vec![], vec![text("a")], vec![text("a"), usage()]] {
+        let mut events = MessageEvents::default();
+        let mut out = BytesMut::new();
+        chunks.iter().for_each(|chunk| events.write(chunk, &mut out));
+        let before = out.len();
+        assert!(!events.end(&mut out));
+        assert_eq!(out.len(), before);
+    }
+}
+
+#[test]
+fn a_break_is_an_event_and_silence_is_a_ping() {
+    let mut events = MessageEvents::default();
+    let mut out = BytesMut::new();
+    events.ping(&mut out);
+    assert_eq!(out.split(), ": ping\n\n");
+    events.write(&text("a"), &mut out);
+    out.clear();
+    events.ping(&mut out);
+    assert_eq!(out.split(), "event: ping\ndata: {\"type\":\"ping\"}\n\n");
+    events.fail(&Error::new(Reason::EngineOverloaded, "later"), "r1", &mut out);
+    let failed = &parsed(&out)[0];
+    assert_eq!((&failed["error"]["message"], &failed["request_id"]), (&json!("later"), &json!("r1")));
+}
+
+/// One thing that an engine may say, as the contract has it.
+#[derive(Clone, Debug)]
+enum Said {
+    Text(String),
+    Thought(String),
+    Hidden,
+    Fragment(usize),
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    prop_oneof![
+        ".{0,4}".prop_map(Said::Text),
+        ".{0,4}".prop_map(Said::Thought),
+        Just(Said::Hidden),
+        (0_usize..3).prop_map(Said::Fragment),
+    ]
+}
+
+/// The next fragment of each call, in order; what is left is said at the end.
+fn chunks(said: Vec<Said>, arguments: &[String], pieces: usize) -> Vec<GenerateChunk> {
+    let mut left: Vec<_> = arguments
+        .iter()
+        .map(|json| {
+            let letters: Vec<char> = json.chars().collect();
+            letters.chunks(letters.len().div_ceil(pieces).max(1)).map(String::from_iter).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut begun = vec![false; left.len()];
+    let mut next = |index: usize| {
+        let pieces = &mut left[index];
+        if pieces.is_empty() {
+            return None;
+        }
+        let name = (!std::mem::replace(&mut begun[index], true)).then(|| format!("f{index}"));
+        Some(call(i64::try_from(index).unwrap(), name.as_deref(), &pieces.remove(0)))
+    };
+    let mut all = Vec::new();
+    for one in said {
+        match one {
+            Said::Text(content) => all.push(text(&content)),
+            Said::Thought(reasoning) => all.push(thought(&reasoning)),
+            Said::Hidden => all.push(signed(&json!([{"type": "redacted_thinking", "data": "x"}]))),
+            Said::Fragment(index) => all.extend(next(index)),
+        }
+    }
+    for index in 0..arguments.len() {
+        while let Some(chunk) = next(index) {
+            all.push(chunk);
+        }
+    }
+    all
+}
+
+/// What there is of each kind: text and reasoning joined, calls by their ids.
+fn sums(content: &Value) -> (String, String, usize, std::collections::BTreeMap<String, Value>) {
+    let (mut text, mut thinking, mut hidden) = (String::new(), String::new(), 0);
+    let mut calls = std::collections::BTreeMap::new();
+    for block in content.as_array().unwrap() {
+        match block["type"].as_str().unwrap() {
+            "text" => text += block["text"].as_str().unwrap(),
+            "thinking" => thinking += block["thinking"].as_str().unwrap(),
+            "redacted_thinking" => hidden += 1,
+            "tool_use" => {
+                let id = block["id"].as_str().unwrap().to_owned();
+                assert!(calls.insert(id, block["input"].clone()).is_none());
+            }
+            other => panic!("{other}"),
+        }
+    }
+    (text, thinking, hidden, calls)
+}
+
+/// All of it in one piece, as an answer that is not streamed.
+fn joined(chunks: &[GenerateChunk]) -> GenerateChunk {
+    let mut whole = Delta::default();
+    let mut hidden = Vec::new();
+    for delta in chunks.iter().map(|chunk| chunk.choices[0].delta.clone().unwrap()) {
+        let add = |to: &mut Option<String>, more: Option<String>| {
+            if let Some(more) = more {
+                to.get_or_insert_default().push_str(&more);
+            }
+        };
+        add(&mut whole.content, delta.content);
+        add(&mut whole.reasoning, delta.reasoning);
+        hidden.extend(delta.extensions.iter().map(|_| json!({"type": "redacted_thinking", "data": "x"})));
+        for mut call in delta.tool_calls {
+            match whole.tool_calls.iter_mut().find(|known| known.index == call.index) {
+                Some(known) => add(
+                    &mut known.function.as_mut().unwrap().arguments,
+                    call.function.take().unwrap().arguments,
+                ),
+                None => whole.tool_calls.push(call),
+            }
+        }
+    }
+    whole.tool_calls.iter_mut().for_each(|call| call.index = None);
+    whole.extensions.push(Extension { name: "thinking_blocks".into(), json: json!(hidden).to_string() });
+    let mut chunk = chunk(whole);
+    chunk.choices[0].finish_reason = Some("stop".into());
+    chunk
+}
+
+proptest! {
+    /// Whatever the order: blocks that do not overlap, with the same in them as in the plain answer.
+    #[test]
+    fn every_stream_is_well_formed_and_says_what_the_plain_answer_says(
+        said in prop::collection::vec(said(), 0..24),
+        inputs in prop::collection::vec(prop::collection::btree_map("[a-z\"{}\\\\]{0,3}", ".{0,3}", 0..3), 3),
+        pieces in 1_usize..5,
+    ) {
+        let arguments: Vec<_> = inputs.iter().map(|input| json!(input).to_string()).collect();
+        let mut chunks = chunks(said, &arguments, pieces);
+        let plain = joined(&chunks);
+        chunks.extend([end("stop"), usage()]);
+        let (events, whole) = written(&chunks);
+        prop_assert!(whole);
+        let mut out = BytesMut::new();
+        answer::write(&plain, &[], &mut out).unwrap();
+        let plain: Value = serde_json::from_slice(&out).unwrap();
+        prop_assert_eq!(sums(&message(&events)["content"]), sums(&plain["content"]));
+    }
 }
