@@ -35,17 +35,26 @@ const ANSWER: [&str; 4] = ["object", "data", "model", "usage"];
 
 /// Handles the route.
 pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
-    let Received { message, forwarded, context } = receive(&app, request, read).await?;
-    let (request, encoding) = message;
-    let mut call = context.request(request);
+    let Received { message: (message, encoding), forwarded, context } = receive(&app, request, read).await?;
+    answer(&app, Received { message, forwarded, context }, move |answer| write(answer, encoding)).await
+}
+
+/// Asks for vectors and gives them out in the words of an API.
+pub(crate) async fn answer(
+    app: &App,
+    received: Received<EmbedRequest>,
+    write: impl FnOnce(&EmbedResponse) -> BytesMut + Send + 'static,
+) -> Result<Response, Error> {
+    let Received { message, forwarded, context } = received;
+    let mut call = context.request(message);
     forwarded.put(call.metadata_mut());
     let (metadata, answer, _) = app.router.clone().embed(call).await?.into_parts();
     let values: usize = answer.embeddings.iter().map(|one| one.values.len()).sum();
     let out = if values <= INLINE_MAX_VALUES {
-        write(&answer, encoding)
+        write(&answer)
     } else {
         // Not a task: it is waited for, and if the caller leaves it ends by itself.
-        tokio::task::spawn_blocking(move || write(&answer, encoding)).await.map_err(|_| Error::Panicked)?
+        tokio::task::spawn_blocking(move || write(&answer)).await.map_err(|_| Error::Panicked)?
     };
     Ok(json(out, &metadata))
 }

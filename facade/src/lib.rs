@@ -152,7 +152,7 @@ pub fn start(
         .route(ollama_chat, post(ollama::chat))
         .route(ollama_generate, post(ollama::generate))
         .route(ollama_embed, post(ollama::embed))
-        .route(ollama_embeddings, post(ollama::embeddings))
+        .route(ollama_embeddings, post(ollama::embed_one))
         .route(ollama_tags, get(ollama::tags))
         .route(ollama_show, post(ollama::show))
         .route(ollama_ps, get(ollama::ps))

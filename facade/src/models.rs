@@ -61,10 +61,10 @@ fn is_anthropics(request: &Request) -> bool {
     request.headers().contains_key(messages::VERSION)
 }
 
-type Answer = (ListModelsResponse, MetadataMap);
+pub(crate) type Answer = (ListModelsResponse, MetadataMap);
 
 /// The call, made here and awaited by the caller: it must not hold the request, whose body is not `Sync`.
-fn ask(
+pub(crate) fn ask(
     app: &App,
     request: &Request,
     model: Option<String>,

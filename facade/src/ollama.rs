@@ -1,23 +1,27 @@
 //! `/api/…`: Ollama's own API over the same calls of the mesh. What would change an engine does not exist.
 
-mod answer;
-mod chat;
+pub(crate) mod answer;
+pub(crate) mod chat;
 mod clock;
+pub(crate) mod embed;
 mod images;
+pub(crate) mod models;
 mod options;
 mod problem;
-mod prompt;
+pub(crate) mod prompt;
 mod terms;
 mod turns;
 
 use std::sync::Arc;
 
 use axum::{
+    body::Body,
     extract::{Request, State},
+    http::{HeaderValue, header::CONTENT_TYPE},
     response::Response,
 };
 use bytes::BytesMut;
-use penstock_proto::inference::v1::{GenerateChunk, GenerateRequest};
+use penstock_proto::inference::v1::{GenerateChunk, GenerateRequest, ListModelsRequest};
 
 use self::{
     answer::{Answer, Shape},
@@ -26,9 +30,17 @@ use self::{
 pub(crate) use self::problem::write as write_problem;
 use crate::{
     App,
-    completions::{self, Received, receive},
+    completions::{self, Received, json, receive},
+    embeddings,
     error::Error,
 };
+
+/// The version of Ollama's API that is spoken here.
+const VERSION: &str = "0.12.6";
+
+/// What is said of paths below `/api` that do not exist.
+pub(crate) const NO_SUCH_URL: &str = "there is no such URL; models are answered here and not kept: pull, create, \
+                                      copy, push and delete them at the engine itself";
 
 /// `POST /api/chat`: answers a conversation.
 pub(crate) async fn chat(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
@@ -53,33 +65,46 @@ async fn respond(app: &App, received: Received<GenerateRequest>, shape: Shape) -
 }
 
 /// `POST /api/embed`: turns texts into vectors.
-pub(crate) async fn embed(State(_app): State<Arc<App>>, _request: Request) -> Result<Response, Error> {
-    Err(Error::UnknownRoute)
+pub(crate) async fn embed(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
+    let received = receive(&app, request, embed::read).await?;
+    let clock = Clock::start();
+    embeddings::answer(&app, received, move |answer| embed::write(answer, clock.elapsed())).await
 }
 
 /// `POST /api/embeddings`: turns one text into a vector.
-pub(crate) async fn embeddings(State(_app): State<Arc<App>>, _request: Request) -> Result<Response, Error> {
-    Err(Error::UnknownRoute)
+pub(crate) async fn embed_one(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
+    let received = receive(&app, request, embed::read_one).await?;
+    embeddings::answer(&app, received, embed::write_one).await
 }
 
 /// `GET /api/tags`: lists the models that the caller may use.
-pub(crate) async fn tags(State(_app): State<Arc<App>>, _request: Request) -> Result<Response, Error> {
-    Err(Error::UnknownRoute)
+pub(crate) async fn tags(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
+    let (answer, metadata) = crate::models::ask(&app, &request, None)?.await?;
+    Ok(json(models::write_tags(&answer.models), &metadata))
 }
 
 /// `POST /api/show`: what is known of a model.
-pub(crate) async fn show(State(_app): State<Arc<App>>, _request: Request) -> Result<Response, Error> {
-    Err(Error::UnknownRoute)
+pub(crate) async fn show(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
+    let Received { message, forwarded, context } = receive(&app, request, models::read).await?;
+    let mut call = context.request(ListModelsRequest { model: Some(message) });
+    forwarded.put(call.metadata_mut());
+    let (metadata, answer, _) = app.router.clone().list_models(call).await?.into_parts();
+    let model = answer.models.first().ok_or(Error::NoSuchModel)?;
+    Ok(json(models::write_show(model), &metadata))
 }
 
 /// `GET /api/ps`: lists the models that are in an engine's memory.
-pub(crate) async fn ps(State(_app): State<Arc<App>>, _request: Request) -> Result<Response, Error> {
-    Err(Error::UnknownRoute)
+pub(crate) async fn ps(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
+    let (answer, metadata) = crate::models::ask(&app, &request, None)?.await?;
+    Ok(json(models::write_running(&answer.models), &metadata))
 }
 
-/// `GET /api/version`.
-pub(crate) async fn version() -> Result<Response, Error> {
-    Err(Error::UnknownRoute)
+/// `GET /api/version`: of the API, not of the gateway. Clients ask what they may ask for.
+pub(crate) async fn version() -> Response {
+    let body = format!("{{\"version\":\"{VERSION}\"}}");
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 /// What a field of the contract is called here.
@@ -102,3 +127,6 @@ pub(crate) fn field(field: String) -> String {
         _ => field,
     }
 }
+
+#[cfg(test)]
+mod tests;

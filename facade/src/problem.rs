@@ -85,6 +85,9 @@ pub(crate) fn response(error: &Error, path: &str, request_id: &str) -> Response 
 /// The error in the words of an API: with its names of fields.
 pub(crate) fn told(api: Api, error: &Error) -> penstock_proto::Error {
     let mut known = penstock_proto::Error::from(error);
+    if let (Api::Ollama, Error::UnknownRoute) = (api, error) {
+        known.message = ollama::NO_SUCH_URL.into();
+    }
     if api == Api::Completions || known.violations.is_empty() {
         return known;
     }

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::inference::v1::{Extension, GenerateRequest};
 
 /// Members beyond the contract that do not change the answer.
-const IRRELEVANT: [&str; 2] = ["prompt_cache_options", "prompt_cache_retention"];
+const IRRELEVANT: [&str; 3] = ["prompt_cache_options", "prompt_cache_retention", "keep_alive"];
 
 /// Deepest nesting that is looked into, as `serde_json` has it where it recurses: raw text it takes at any depth, and
 /// what callers by gRPC send may be deeper than a stack.
@@ -185,6 +185,8 @@ mod tests {
             ..with("prompt_cache_retention", r#""24h""#)
         };
         assert_eq!(fingerprint(&plain), fingerprint(&streamed));
+        assert_eq!(fingerprint(&plain), fingerprint(&with("keep_alive", "-1")));
+        assert_ne!(fingerprint(&plain), fingerprint(&with("options", r#"{"num_ctx":512}"#)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use penstock_proto::{
     inference::v1::{Choice, Extension, GenerateChunk, Usage},
 };
 
+pub(super) use self::object::nanos;
 use self::{
     calls::Calls,
     object::{ENGINE, End, Object, Piece},

@@ -30,8 +30,8 @@ impl Terms {
     pub(super) fn put(self, request: &mut GenerateRequest, found: &mut Vec<Violation>) {
         let unknown = std::mem::take(&mut request.extensions);
         for name in foreign::<GenerateRequest>(&unknown) {
-            let message = "is not known to this API: how to sample stands in `options`";
-            found.push(Violation::new(name, message));
+            let message = format!("was given as `{name}`, which is no member of a request in this API");
+            found.push(Violation::new(field(name.to_owned()), message));
         }
         request.stream = self.stream.unwrap_or(true);
         // The last line has the counts.

@@ -136,6 +136,8 @@ fn message(at: usize, turn: Turn, open: &mut Open, found: &mut Vec<Violation>) -
         content => Some(content.unwrap_or_default()),
     };
     Message {
+        // That one has no name is said by its role: once is enough.
+        name: (turn.role == "function").then(String::new),
         role: turn.role,
         content: content(text, parts),
         reasoning: turn.thinking,

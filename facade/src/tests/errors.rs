@@ -93,8 +93,6 @@ async fn without_a_credential_the_body_is_not_waited_for() {
 async fn only_listed_routes_exist() {
     let facade = Facade::new(answer());
     for path in [
-        "/api/create",
-        "/api/pull",
         "/slots",
         "/metrics",
         "/admin",
@@ -117,6 +115,19 @@ async fn only_listed_routes_exist() {
             expect(&facade, &facade.ask(method, path).await, 404, "unknown_url");
         }
     }
+    for path in ["/api", "/api/", "/api/create", "/api/pull", "/api/push", "/api/copy", "/api/blobs/x", "/api/delete"] {
+        for method in [Method::GET, Method::POST, Method::DELETE, Method::HEAD] {
+            let no_body = method == Method::HEAD;
+            let answer = facade.ask(method, path).await;
+            assert_eq!((answer.status.as_u16(), answer.header("content-type")), (404, "application/json"), "{path}");
+            if !no_body {
+                let said = answer.json()["error"].as_str().unwrap().to_owned();
+                assert!(said.contains("at the engine itself"), "{said}");
+                assert_eq!(answer.json()["code"], "unknown_url");
+            }
+        }
+    }
+    assert!(facade.seen.generate.lock().unwrap().is_empty(), "the router was asked");
 }
 
 /// A15.

@@ -3,6 +3,7 @@
 
 mod anthropic;
 pub(crate) mod deny;
+mod house;
 mod lacks;
 mod llama_cpp;
 mod ollama;

@@ -134,6 +134,12 @@ impl Model {
         }
     }
 
+    /// Whether an engine that is not known to be down has it in memory. `None`: none of them says.
+    pub(crate) fn loaded(&self) -> Option<bool> {
+        let up = self.places.iter().filter(|place| !place.deployment.is_down());
+        up.filter_map(|place| place.deployment.loaded).reduce(|one, other| one || other)
+    }
+
     /// The ids of the deployments that are asked for it.
     pub(crate) fn deployments(&self) -> impl Iterator<Item = &str> {
         self.asked().map(|target| target.id.as_str())

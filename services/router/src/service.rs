@@ -323,7 +323,7 @@ impl Router {
             created: self.since,
             owned_by: model.owned_by.clone(),
             capabilities: model.capabilities,
-            loaded: None,
+            loaded: model.loaded(),
         })
     }
 }

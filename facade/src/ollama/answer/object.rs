@@ -140,7 +140,6 @@ impl End<'_> {
             _ => "stop",
         };
         value(out, reason);
-        let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         let [total, load, prompt, eval] = self.measured;
         let measured = nanos(self.first);
         let mut number = |name: &'static str, number: u64| {
@@ -162,6 +161,11 @@ impl End<'_> {
             out.put_slice(b",\"estimated\":true");
         }
     }
+}
+
+/// A span in nanoseconds.
+pub(in crate::ollama) fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Log probabilities of the text, out of the object that OpenAI puts around them.

@@ -1,5 +1,7 @@
 //! vLLM: OpenAI's dialect, its own habits, and what it would ignore or must not be told.
 
+use std::borrow::Cow;
+
 use penstock_proto::inference::v1::{EmbedRequest, EmbedResponse, GenerateRequest, generate_request::Input};
 
 use super::{
@@ -28,6 +30,22 @@ const HABITS: Habits = Habits {
 const LACKS: &[Lack] =
     &[Lack::AudioAnswers, Lack::Prediction, Lack::WebSearch, Lack::Functions, Lack::CustomTools];
 
+/// What llama.cpp and Ollama call it, and what it does.
+const REPETITION_PENALTY: (&str, &str) = ("repeat_penalty", "repetition_penalty");
+
+/// The request, with what it knows under another name under that one.
+fn in_its_words(request: &GenerateRequest) -> Cow<'_, GenerateRequest> {
+    let (theirs, its) = REPETITION_PENALTY;
+    if !request.extensions.iter().any(|extension| extension.name == theirs) {
+        return Cow::Borrowed(request);
+    }
+    let mut request = request.clone();
+    for extension in request.extensions.iter_mut().filter(|extension| extension.name == theirs) {
+        its.clone_into(&mut extension.name);
+    }
+    Cow::Owned(request)
+}
+
 impl Dialect for Vllm {
     type Frames = <OpenAi as Dialect>::Frames;
     type Reader = <OpenAi as Dialect>::Reader;
@@ -42,6 +60,7 @@ impl Dialect for Vllm {
 
     fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error> {
         refuse(request, LACKS)?;
+        let request = &*in_its_words(request);
         match &request.input {
             Some(Input::Text(text)) if text.suffix.is_some() => {
                 Err(Error::Unsupported(vec![penstock_proto::Violation::new(

@@ -10,6 +10,7 @@ use super::content;
 use crate::{
     engine::{
         Target,
+        house::without_housekeeping,
         lacks::{Lack, refuse},
         tool_choice::ToolChoice,
     },
@@ -85,7 +86,7 @@ pub(super) fn encode(request: &GenerateRequest, target: &Target) -> Result<Vec<u
         service_tier(object, request.service_tier.as_deref());
         let mut known = KNOWN.to_vec();
         known.extend(effort(object, request, target, max_tokens));
-        object.extensions("", &request.extensions, &known, &[]);
+        object.extensions("", &without_housekeeping(&request.extensions), &known, &[]);
     });
     writer.finish()
 }

@@ -7,6 +7,20 @@ use serde_json::value::RawValue;
 
 use crate::{engine::Target, json::write::Object};
 
+/// How to sample, in words that several engines know beside the contract's: here they stand in `options`.
+const SAMPLING: [&str; 10] = [
+    "top_k",
+    "min_p",
+    "typical_p",
+    "repeat_penalty",
+    "repeat_last_n",
+    "mirostat",
+    "mirostat_tau",
+    "mirostat_eta",
+    "tfs_z",
+    "penalize_newline",
+];
+
 /// What a caller said in Ollama's own words that has a counterpart among the fields of the contract.
 #[derive(Debug, Default)]
 pub(super) struct Ours<'a> {
@@ -16,6 +30,7 @@ pub(super) struct Ours<'a> {
     keep_alive: Option<&'a str>,
     truncate: Option<&'a str>,
     shift: Option<&'a str>,
+    sampling: [Option<&'a str>; SAMPLING.len()],
 }
 
 /// Takes these out of the extensions; the others are left.
@@ -30,9 +45,13 @@ pub(super) fn split(extensions: &[Extension]) -> (Ours<'_>, Vec<Extension>) {
             "keep_alive" => &mut ours.keep_alive,
             "truncate" => &mut ours.truncate,
             "shift" => &mut ours.shift,
-            _ => {
-                theirs.push(extension.clone());
-                continue;
+            name => {
+                let at = SAMPLING.iter().position(|word| *word == name);
+                let Some(slot) = at.and_then(|at| ours.sampling.get_mut(at)) else {
+                    theirs.push(extension.clone());
+                    continue;
+                };
+                slot
             }
         };
         // A second one of the same name goes to the others, where it is refused.
@@ -52,6 +71,12 @@ impl Ours<'_> {
             json.get().parse::<u64>().ok()
         });
         asked.filter(|asked| *asked > 0).map_or(most, |asked| asked.min(most))
+    }
+
+    /// Whether the caller's own `options` bound the answer.
+    pub(super) fn bounds_the_answer(&self) -> bool {
+        let members = self.options.and_then(members).unwrap_or_default();
+        members.iter().any(|(name, _)| name == "num_predict")
     }
 
     /// Writes `options`. `request`: absent for vectors. `num_predict`: what the caller set, or a default.
@@ -99,6 +124,11 @@ impl Ours<'_> {
             }
             for (name, json) in theirs.iter().filter(|(name, _)| !named.contains(&name.as_str())) {
                 object.member(name, json);
+            }
+            for (word, json) in SAMPLING.into_iter().zip(self.sampling) {
+                if !theirs.iter().any(|(name, _)| name == word) {
+                    object.raw(word, word, json);
+                }
             }
         });
     }

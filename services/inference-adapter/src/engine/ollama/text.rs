@@ -49,8 +49,9 @@ pub(super) fn encode(request: &GenerateRequest, text: &TextInput, target: &Targe
         object.member("raw", &suffix.is_none());
         object.member("stream", &request.stream);
         let (ours, theirs) = options::split(&request.extensions);
-        let most = request.max_completion_tokens.or(request.max_tokens).unwrap_or(DEFAULT_MAX_TOKENS);
-        ours.options(object, Some(request), Some(most), target);
+        let most = request.max_completion_tokens.or(request.max_tokens);
+        let default = (!ours.bounds_the_answer()).then_some(DEFAULT_MAX_TOKENS);
+        ours.options(object, Some(request), most.or(default), target);
         ours.format(object, request);
         ours.keep_alive(object, target);
         ours.whole(object, true);

@@ -6,7 +6,7 @@ use penstock_proto::inference::v1::{
 };
 
 use crate::{
-    engine::tool_choice::ToolChoice,
+    engine::{house::without_housekeeping, tool_choice::ToolChoice},
     error::Error,
     json::write::{Object, Writer},
 };
@@ -121,7 +121,7 @@ pub(in crate::engine) fn encode(
         if habits.hints {
             hints(object, request);
         }
-        object.extensions("", &request.extensions, REQUEST, DENIED);
+        object.extensions("", &without_housekeeping(&request.extensions), REQUEST, DENIED);
     });
     writer.finish()
 }

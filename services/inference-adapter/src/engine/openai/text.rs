@@ -5,6 +5,7 @@ use penstock_proto::inference::v1::{GenerateRequest, Prompt, TextInput, prompt::
 
 use super::request::{DENIED, sampling, stream_options};
 use crate::{
+    engine::house::without_housekeeping,
     error::Error,
     json::write::{Object, Writer},
 };
@@ -51,7 +52,7 @@ pub(super) fn encode(request: &GenerateRequest, text: &TextInput, model: &str) -
         }
         refuse_what_is_for_chat(object, request);
         sampling(object, request);
-        object.extensions("", &request.extensions, REQUEST, DENIED);
+        object.extensions("", &without_housekeeping(&request.extensions), REQUEST, DENIED);
     });
     writer.finish()
 }

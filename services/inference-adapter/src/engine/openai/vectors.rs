@@ -10,6 +10,7 @@ use serde::{
 
 use super::{chunk::UsageObject, request::DENIED, text::prompt};
 use crate::{
+    engine::house,
     error::{Error, Fault},
     json::{
         read::{Count, extension, object, raw, skip},
@@ -31,7 +32,7 @@ pub(in crate::engine) fn encode(request: &EmbedRequest, model: &str) -> Result<V
         object.member("encoding_format", "float");
         object.optional("dimensions", &request.dimensions);
         object.optional("user", &request.user);
-        object.extensions("", &request.extensions, REQUEST, DENIED);
+        object.extensions("", &house::of_vectors(&request.extensions), REQUEST, DENIED);
     });
     writer.finish()
 }
