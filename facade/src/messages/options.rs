@@ -28,7 +28,7 @@ pub(super) fn refuse_services(body: &MessagesRequest, found: &mut Found) {
             asked(&body.mcp_servers_json, "[]"),
             "no servers of tools are called here: offer their tools in `tools`, and call them yourself",
         ),
-        ("container", asked(&body.container_json, ""), "no code is run here: leave it out"),
+        ("container", asked(&body.container_json, "\"\""), "no code is run here: leave it out"),
         (
             "context_management",
             body.context_management_json.as_deref().is_some_and(edits),
@@ -36,7 +36,7 @@ pub(super) fn refuse_services(body: &MessagesRequest, found: &mut Found) {
         ),
         (
             "thread",
-            asked(&body.thread_json, ""),
+            asked(&body.thread_json, "{}"),
             "no thread is kept here: leave it out, and send the whole conversation",
         ),
     ] {

@@ -135,7 +135,6 @@ pub(super) fn nullable(mut schema: Value) -> Value {
         words.push(Value::Null);
     }
     match schema.get_mut("type") {
-        Some(one) if *one == "null" => {}
         Some(one) => *one = json!([one.take(), "null"]),
         None => match schema.get_mut("anyOf").and_then(Value::as_array_mut) {
             Some(any) => any.push(json!({"type": "null"})),
