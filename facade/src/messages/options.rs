@@ -172,7 +172,7 @@ pub(super) fn effort(body: &MessagesRequest, found: &mut Found) -> Option<String
 /// The extension that says in this API's words how to reason.
 const THINKING: &str = "thinking";
 /// Extensions that engines of other APIs do without.
-const OPTIONAL: [&str; 3] = ["cache_control", THINKING, THINKING_BLOCKS];
+const OPTIONAL: [&str; 4] = ["cache_control", "eager_input_streaming", THINKING, THINKING_BLOCKS];
 
 /// Those of them that the request has: marks for a cache, and reasoning, which has fields for all engines.
 pub(super) fn optional(request: &GenerateRequest) -> Vec<String> {
