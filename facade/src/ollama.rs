@@ -2,15 +2,15 @@
 
 pub(crate) mod answer;
 pub(crate) mod chat;
-mod clock;
+pub(crate) mod clock;
 pub(crate) mod embed;
 mod images;
 pub(crate) mod models;
-mod options;
+pub(crate) mod options;
 mod problem;
 pub(crate) mod prompt;
 mod terms;
-mod turns;
+pub(crate) mod turns;
 
 use std::sync::Arc;
 

@@ -3,6 +3,7 @@
 
 mod admin;
 mod health;
+mod ollama;
 
 use serde_json::{Map, Value, json};
 
@@ -29,10 +30,11 @@ enum Shape {
     Object,
     Objects,
     Texts,
-    /// Any JSON; an object of strings; numbers or a string.
+    /// Any JSON; an object of strings; numbers or a string; arrays of numbers.
     Json,
     Labels,
     Vector,
+    Vectors,
     /// An object of that schema.
     One(&'static str),
     /// An array of them.
@@ -60,7 +62,7 @@ type Member = (&'static str, Shape, When, &'static str);
 struct Answer(&'static str, &'static str, &'static str, &'static [Member]);
 
 use Shape::{
-    Field, Flag, Json, Labels, List, Named, Number, Object, Objects, One, Text, Texts, Vector, Whole, Word,
+    Field, Flag, Json, Labels, List, Named, Number, Object, Objects, One, Text, Texts, Vector, Vectors, Whole, Word,
     Words,
 };
 use When::{Always, OrNull, Sometimes, SometimesOrNull};
@@ -272,6 +274,7 @@ pub(super) fn schemas(contract: &Contract) -> Map<String, Value> {
         .iter()
         .chain(health::ANSWERS)
         .chain(admin::ANSWERS)
+        .chain(ollama::ANSWERS)
         .map(|answer| (answer.0.to_owned(), schema(contract, answer)))
         .collect()
 }
@@ -311,6 +314,7 @@ fn property(contract: &Contract, message: &str, (name, shape, when, about): &Mem
         Json => json!({"anyOf": [{"type": "string"}, {"type": "object"}]}),
         Labels => json!({"type": "object", "additionalProperties": {"type": "string"}}),
         Vector => json!({"anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "string"}]}),
+        Vectors => json!({"type": "array", "items": {"type": "array", "items": {"type": "number"}}}),
         Texts => json!({"type": "array", "items": {"type": "string"}}),
         One(name) => reference(name),
         Named(name) => json!({"type": "object", "additionalProperties": reference(name)}),
