@@ -23,11 +23,11 @@ use axum::{
 use bytes::BytesMut;
 use penstock_proto::inference::v1::{GenerateChunk, GenerateRequest, ListModelsRequest};
 
+pub(crate) use self::problem::write as write_problem;
 use self::{
     answer::{Answer, Shape},
     clock::Clock,
 };
-pub(crate) use self::problem::write as write_problem;
 use crate::{
     App,
     completions::{self, Received, json, receive},

@@ -62,8 +62,8 @@ type Member = (&'static str, Shape, When, &'static str);
 struct Answer(&'static str, &'static str, &'static str, &'static [Member]);
 
 use Shape::{
-    Field, Flag, Json, Labels, List, Named, Number, Object, Objects, One, Text, Texts, Vector, Vectors, Whole, Word,
-    Words,
+    Field, Flag, Json, Labels, List, Named, Number, Object, Objects, One, Text, Texts, Vector, Vectors,
+    Whole, Word, Words,
 };
 use When::{Always, OrNull, Sometimes, SometimesOrNull};
 

@@ -23,15 +23,21 @@ pub(super) fn paths() -> Vec<(&'static str, Value)> {
 /// The operation, with refusals as Ollama has them: another body, and 400 for every request that is wrong.
 fn told(operation: Operation) -> Value {
     let mut operation = operation.done();
-    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return operation };
-    let more = responses.remove("422").and_then(|wrong| wrong.get("description")?.as_str().map(str::to_owned));
-    if let (Some(more), Some(Value::String(said))) = (more, responses.get_mut("400").and_then(|one| one.get_mut("description"))) {
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
+        return operation;
+    };
+    let more =
+        responses.remove("422").and_then(|wrong| wrong.get("description")?.as_str().map(str::to_owned));
+    if let (Some(more), Some(Value::String(said))) =
+        (more, responses.get_mut("400").and_then(|one| one.get_mut("description")))
+    {
         said.push('\n');
         said.push_str(&more);
     }
     let refusals = responses.values_mut().filter_map(|answer| answer.get_mut("content")?.as_object_mut());
     for content in refusals.filter(|content| content.contains_key("application/problem+json")) {
-        *content = Map::from_iter([("application/json".to_owned(), json!({"schema": reference("OllamaError")}))]);
+        *content =
+            Map::from_iter([("application/json".to_owned(), json!({"schema": reference("OllamaError")}))]);
     }
     operation
 }
@@ -51,7 +57,8 @@ fn end(mut answer: Value) -> Value {
 }
 
 fn answered(operation: Operation, schema: &str, answer: Value, line: &str) -> Operation {
-    let lines = json!({"schema": {"description": format!("Lines, each of them one {schema}.")}, "example": line});
+    let lines =
+        json!({"schema": {"description": format!("Lines, each of them one {schema}.")}, "example": line});
     let content = json!({
         "application/x-ndjson": lines,
         "application/json": {"schema": reference(schema), "example": end(answer)},
@@ -93,7 +100,8 @@ fn generate() -> Operation {
         .steered()
         .parameter(cache_control())
         .body("OllamaGenerateRequest", requests);
-    let line = "{\"model\":\"penstock-simulated\",\"created_at\":\"…\",\"response\":\"Hello\",\"done\":false}\n";
+    let line =
+        "{\"model\":\"penstock-simulated\",\"created_at\":\"…\",\"response\":\"Hello\",\"done\":false}\n";
     answered(operation, "OllamaGenerate", json!({"response": "Hello!"}), line)
 }
 
@@ -111,12 +119,17 @@ fn embed() -> Operation {
 
 fn embeddings() -> Operation {
     let request = json!({"text": {"value": {"model": MODEL, "prompt": "a text"}}});
-    Operation::new("ollamaEmbeddings", "Ollama", "Turn one text into a vector", "The older form of /api/embed.")
-        .asked()
-        .steered()
-        .body("OllamaEmbeddingsRequest", request)
-        .answers("200", "The vector.", "OllamaVector", json!({"embedding": [0.25, -0.5]}))
-        .refused(ENGINE)
+    Operation::new(
+        "ollamaEmbeddings",
+        "Ollama",
+        "Turn one text into a vector",
+        "The older form of /api/embed.",
+    )
+    .asked()
+    .steered()
+    .body("OllamaEmbeddingsRequest", request)
+    .answers("200", "The vector.", "OllamaVector", json!({"embedding": [0.25, -0.5]}))
+    .refused(ENGINE)
 }
 
 fn details() -> Value {
@@ -130,10 +143,14 @@ fn model() -> Value {
 
 fn tags() -> Operation {
     let mut example = model();
-    (example["modified_at"], example["capabilities"]) = (json!("2026-01-01T12:00:00Z"), json!(["completion", "tools"]));
-    Operation::new("ollamaTags", "Ollama", "List models", "The models that the key may use.")
-        .asked()
-        .answers("200", "The models.", "OllamaTags", json!({"models": [example]}))
+    (example["modified_at"], example["capabilities"]) =
+        (json!("2026-01-01T12:00:00Z"), json!(["completion", "tools"]));
+    Operation::new("ollamaTags", "Ollama", "List models", "The models that the key may use.").asked().answers(
+        "200",
+        "The models.",
+        "OllamaTags",
+        json!({"models": [example]}),
+    )
 }
 
 fn show() -> Operation {
@@ -156,6 +173,10 @@ fn ps() -> Operation {
 }
 
 fn version() -> Operation {
-    Operation::new("ollamaVersion", "Ollama", "Which API is this?", "Without a key.")
-        .answers("200", "The version of the API.", "OllamaVersion", json!({"version": "0.12.6"}))
+    Operation::new("ollamaVersion", "Ollama", "Which API is this?", "Without a key.").answers(
+        "200",
+        "The version of the API.",
+        "OllamaVersion",
+        json!({"version": "0.12.6"}),
+    )
 }

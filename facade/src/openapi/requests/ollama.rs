@@ -59,7 +59,9 @@ fn member_of(object: &str, member: &str) -> (Value, &'static str) {
     let list = |name: &str| json!({"type": "array", "items": reference(name)});
     match (object, member) {
         ("OllamaOptions", _) => option(member),
-        (_, "model") => (json!({"type": "string", "minLength": 1, "maxLength": 256}), "Name or alias of the model."),
+        (_, "model") => {
+            (json!({"type": "string", "minLength": 1, "maxLength": 256}), "Name or alias of the model.")
+        }
         ("OllamaChatRequest", "messages") => {
             let mut messages = list("OllamaMessageRequest");
             messages["minItems"] = json!(1);
@@ -73,22 +75,42 @@ fn member_of(object: &str, member: &str) -> (Value, &'static str) {
         (_, "stream") => (flag(), "Whether the answer comes as lines, as it is made. Absent: true."),
         (_, "format") => {
             let words = json!({"type": "string", "enum": ["", "json"]});
-            (json!({"anyOf": [words, {"type": "object"}]}), "What the answer has to be: JSON, or JSON by this schema.")
+            (
+                json!({"anyOf": [words, {"type": "object"}]}),
+                "What the answer has to be: JSON, or JSON by this schema.",
+            )
         }
         (_, "think") => {
             let words = json!({"type": "string", "enum": ["low", "medium", "high"]});
-            (json!({"anyOf": [{"type": "boolean"}, words]}), "Whether the model is to think before it answers, and how much.")
+            (
+                json!({"anyOf": [{"type": "boolean"}, words]}),
+                "Whether the model is to think before it answers, and how much.",
+            )
         }
         (_, "options") => (reference("OllamaOptions"), "How to sample."),
         (_, "keep_alive") => {
             let schema = json!({"anyOf": [{"type": "string"}, {"type": "number"}]});
-            (schema, "How long an Ollama engine keeps the model in memory afterwards. Other engines are not told.")
+            (
+                schema,
+                "How long an Ollama engine keeps the model in memory afterwards. Other engines are not told.",
+            )
         }
-        (_, "truncate") => (flag(), "Whether an Ollama engine may cut what is too long. Absent: it is an error."),
-        (_, "shift") => (flag(), "Whether an Ollama engine may forget the beginning of what has become too long. Absent: it ends the answer."),
+        (_, "truncate") => {
+            (flag(), "Whether an Ollama engine may cut what is too long. Absent: it is an error.")
+        }
+        (_, "shift") => (
+            flag(),
+            "Whether an Ollama engine may forget the beginning of what has become too long. Absent: it ends the answer.",
+        ),
         (_, "logprobs") => (flag(), "Whether to give log probabilities."),
-        (_, "top_logprobs") => (json!({"type": "integer", "minimum": 0, "maximum": 20}), "Most likely tokens per position; with logprobs."),
-        ("OllamaGenerateRequest", "prompt") => (json!({"type": "string", "minLength": 1}), "What to answer, or, with raw or suffix, to continue."),
+        (_, "top_logprobs") => (
+            json!({"type": "integer", "minimum": 0, "maximum": 20}),
+            "Most likely tokens per position; with logprobs.",
+        ),
+        ("OllamaGenerateRequest", "prompt") => (
+            json!({"type": "string", "minLength": 1}),
+            "What to answer, or, with raw or suffix, to continue.",
+        ),
         (_, "prompt") => (json!({"type": "string", "minLength": 1}), "The text."),
         (_, "suffix") => (text(), "What comes after the answer: the model fills the gap."),
         (_, "system") => (text(), "What the model is to keep in mind. Not with raw or suffix."),
@@ -97,13 +119,22 @@ fn member_of(object: &str, member: &str) -> (Value, &'static str) {
             (json!({"type": "array", "items": items}), "Base64 of PNG, JPEG, GIF or WebP.")
         }
         (_, "raw") => (flag(), "Whether the prompt is continued as it is, instead of being answered."),
-        (_, "template") => (json!({"type": "string", "maxLength": 0}), "Belongs to the engine: refused unless it is empty."),
-        (_, "context") => (json!({"type": "array", "maxItems": 0, "items": {}}), "Belongs to one engine: refused unless it is empty."),
-        (_, "role") => (json!({"type": "string", "enum": ["system", "user", "assistant", "tool"]}), "Who says it."),
+        (_, "template") => {
+            (json!({"type": "string", "maxLength": 0}), "Belongs to the engine: refused unless it is empty.")
+        }
+        (_, "context") => (
+            json!({"type": "array", "maxItems": 0, "items": {}}),
+            "Belongs to one engine: refused unless it is empty.",
+        ),
+        (_, "role") => {
+            (json!({"type": "string", "enum": ["system", "user", "assistant", "tool"]}), "Who says it.")
+        }
         (_, "content") => (text(), "What is said."),
         (_, "thinking") => (text(), "What the assistant thought before."),
         (_, "tool_calls") => (list("OllamaToolCallRequest"), "Calls that the assistant made."),
-        (_, "tool_name") => (text(), "Which function answers; told by the order of the calls if it is absent."),
+        (_, "tool_name") => {
+            (text(), "Which function answers; told by the order of the calls if it is absent.")
+        }
         (_, "tool_call_id") => (text(), "Which call is answered, if it has an id."),
         (_, "id") => (text(), "Identity of the call. Absent: it gets one."),
         (_, "type") => (json!({"type": "string", "enum": ["function"]}), "Always the same."),
@@ -116,7 +147,10 @@ fn member_of(object: &str, member: &str) -> (Value, &'static str) {
             let texts = json!({"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": 2048});
             (json!({"anyOf": [{"type": "string", "minLength": 1}, texts]}), "One text or several.")
         }
-        (_, "dimensions") => (json!({"type": "integer", "minimum": 1}), "Length of the vectors, for models that let it be chosen."),
+        (_, "dimensions") => (
+            json!({"type": "integer", "minimum": 1}),
+            "Length of the vectors, for models that let it be chosen.",
+        ),
         (_, "verbose") => (flag(), "Changes nothing: nothing is left out."),
         _ => (json!({}), ""),
     }

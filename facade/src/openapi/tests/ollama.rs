@@ -36,9 +36,9 @@ fn answers_are_as_they_are_described() {
                 streamed.ping(out);
                 assert!(streamed.end(out));
             });
-            let lines: Vec<_> = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+            let lines: Vec<_> = std::str::from_utf8(&lines).unwrap().lines().collect();
             assert!(lines.len() > 1);
-            lines.into_iter().for_each(|line| conforms(schema, line));
+            lines.into_iter().for_each(|line| conforms(schema, line.as_bytes()));
         }
     }
 }
@@ -70,7 +70,9 @@ fn vectors_models_and_errors_are_as_they_are_described() {
 #[test]
 fn refusals_are_in_its_shape() {
     let document = document();
-    for (path, methods) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/api")) {
+    for (path, methods) in
+        document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/api"))
+    {
         for operation in methods.as_object().unwrap().values() {
             let responses = operation["responses"].as_object().unwrap();
             assert!(!responses.contains_key("422"), "{path}");
