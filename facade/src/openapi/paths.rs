@@ -68,6 +68,7 @@ pub(super) fn tags() -> Value {
         {"name": "Responses", "description": "Answers in items, kept and gone on from by their ids."},
         {"name": "Stored completions", "description": "Answers that were asked for with `store`."},
         {"name": "Texts", "description": "Texts to continue, to turn into vectors, to judge."},
+        {"name": "Ollama", "description": "The same answers in the words of Ollama's own API."},
         {"name": "Models", "description": "What the key may use."},
         {"name": "Routing", "description": "For operators: why requests go where they go, and the configuration."},
         {"name": "Health", "description": "For load balancers, monitors and people; which need a key is configuration."},

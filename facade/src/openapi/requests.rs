@@ -3,6 +3,7 @@
 //! No schema is stricter than `validate`: members that nobody knows go on to the engine, so objects are open.
 
 mod messages;
+mod ollama;
 mod responses;
 
 use penstock_proto::inference::v1::{
@@ -79,6 +80,7 @@ pub(super) fn schemas(contract: &Contract) -> Map<String, Value> {
     }
     all.extend(messages::schemas());
     all.extend(responses::schemas());
+    all.extend(ollama::schemas());
     all
 }
 
