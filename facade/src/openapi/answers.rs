@@ -3,6 +3,7 @@
 
 mod admin;
 mod health;
+mod responses;
 
 use serde_json::{Map, Value, json};
 
@@ -272,6 +273,7 @@ pub(super) fn schemas(contract: &Contract) -> Map<String, Value> {
         .iter()
         .chain(health::ANSWERS)
         .chain(admin::ANSWERS)
+        .chain(responses::ANSWERS)
         .map(|answer| (answer.0.to_owned(), schema(contract, answer)))
         .collect()
 }

@@ -64,6 +64,7 @@ const ASKED_FOR: &[Reason] = &[Reason::ModelNotAllowed, Reason::ModelNotFound, R
 pub(super) fn tags() -> Value {
     json!([
         {"name": "Chat", "description": "Answers to conversations, whole or as they are made."},
+        {"name": "Responses", "description": "Answers in items, kept and gone on from by their ids."},
         {"name": "Stored completions", "description": "Answers that were asked for with `store`."},
         {"name": "Texts", "description": "Texts to continue, to turn into vectors, to judge."},
         {"name": "Models", "description": "What the key may use."},

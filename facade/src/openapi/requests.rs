@@ -2,6 +2,8 @@
 //! the contract. Only what JSON has in another form than the contract, and what `validate` bounds, stands here.
 //! No schema is stricter than `validate`: members that nobody knows go on to the engine, so objects are open.
 
+mod responses;
+
 use penstock_proto::inference::v1::{
     ContentPart, CustomCall, CustomTool, File, FunctionCall, FunctionTool, GenerateRequest, ImageUrl,
     InputAudio, Message, StreamOptions, Tool, ToolCall,
@@ -74,6 +76,7 @@ pub(super) fn schemas(contract: &Contract) -> Map<String, Value> {
     for object in OBJECTS {
         all.insert(object.schema.to_owned(), schema(contract, object));
     }
+    all.extend(responses::schemas());
     all
 }
 
