@@ -258,6 +258,21 @@ both! {
 }
 
 both! {
+    /// A3, G8: a conversation does not grow beyond what a request may be.
+    async fn a_conversation_that_has_become_too_large(topology: Topology) {
+        let engine = Engine::start().await;
+        let mesh = Mesh::over(topology, &engine, "[facade]\nbody_max_bytes = \"64 KiB\"\n").await;
+        let client = mesh.client();
+        let long = "x".repeat(40 << 10);
+        let first = create(&client, &asked(&long, json!({}))).await;
+        let second = post(&client, &asked(&long, json!({"previous_response_id": id(&first)}))).await;
+        second.problem(413, "request_too_large");
+        create(&client, &asked("short", json!({"previous_response_id": id(&first)}))).await;
+        assert_eq!(engine.calls().len(), 2);
+    }
+}
+
+both! {
     /// C11: an answer that was not whole is no response to go on from.
     async fn a_cut_answer_is_never_kept(topology: Topology) {
         let engine = Engine::start().await;

@@ -14,7 +14,7 @@ pub(super) fn paths() -> Vec<(&'static str, Value)> {
 }
 
 /// The header that tells its clients.
-pub(super) fn version() -> Value {
+fn version() -> Value {
     json!({
         "name": "anthropic-version", "in": "header", "required": false,
         "description": "The version of Anthropic's API that the client speaks.",
