@@ -188,15 +188,21 @@ async fn play(case: &Case, mesh: &Mesh, engine: &Engine) -> String {
 both! {
     async fn by_every_api_and_by_grpc_the_same_is_said(topology: Topology) {
         let engine = Engine::start().await;
-        // An answer from the cache would hide what the engine said.
-        let mesh = Mesh::over(topology, &engine, "[router]\ncache_mode = \"off\"\n").await;
+        // An answer from the cache would hide what the engine said, and so would a breaker or a spent budget.
+        let settings = "[router]\ncache_mode = \"off\"\nretry_budget_min = 10_000\n\
+            [inference_adapter.breaker]\nminimum_calls = 1_000_000\n";
+        let mesh = Mesh::over(topology, &engine, settings).await;
         let write = std::env::var("PENSTOCK_GOLDEN").is_ok_and(|value| value == "write");
         let mut changed = Vec::new();
         for case in golden::cases() {
             #[allow(clippy::print_stdout)] // which case it was, if one of them panics
             { println!("{}", case.name); }
             let mut transcript = play(&case, &mesh, &engine).await;
-            transcript += &faces::play(&case, &mesh, &engine).await;
+            use futures_util::FutureExt as _;
+            match std::panic::AssertUnwindSafe(faces::play(&case, &mesh, &engine)).catch_unwind().await {
+                Ok(more) => transcript += &more,
+                Err(panicked) => println!("PANICKED {} {:?}", case.name, panicked.downcast_ref::<String>()),
+            }
             let file = golden::folder().join(format!("{}.transcript", case.name));
             let known = fs::read_to_string(&file).unwrap_or_default();
             if write && topology == Topology::Standalone {
