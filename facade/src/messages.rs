@@ -38,8 +38,8 @@ use crate::{
 
 /// Which version of the API a client speaks.
 pub(crate) const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
-/// The only one since 2023.
-const SPOKEN: &str = "2023-06-01";
+/// The newer one takes away what need not be sent, and says nothing anew that an answer must have.
+const SPOKEN: [&str; 2] = ["2023-06-01", "2026-10-21"];
 
 /// Answers a conversation.
 pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
@@ -74,11 +74,13 @@ pub(crate) async fn count_tokens(State(app): State<Arc<App>>, request: Request) 
     Ok(json(out, &metadata))
 }
 
-fn expect_version(headers: &HeaderMap) -> Result<(), Error> {
-    if headers.get_all(VERSION).iter().all(|version| version == SPOKEN) {
+pub(crate) fn expect_version(headers: &HeaderMap) -> Result<(), Error> {
+    if headers.get_all(VERSION).iter().all(|version| SPOKEN.iter().any(|spoken| version == spoken)) {
         return Ok(());
     }
-    Err(Error::Header("anthropic-version must be 2023-06-01, or left out: no other version is spoken here"))
+    Err(Error::Header(
+        "anthropic-version must be 2023-06-01 or 2026-10-21, or left out: no other version is spoken here",
+    ))
 }
 
 /// What a field of the contract is called here. Fields of the conversation have their places, see [`places`].
@@ -92,7 +94,6 @@ pub(crate) fn field(field: String) -> String {
         "response_format.json_schema.schema" => "output_config.format.schema",
         field if field.starts_with("response_format") => "output_config.format",
         "reasoning_effort" => "output_config.effort",
-        "thinking_json" => "thinking",
         _ => return within_tools(field),
     };
     renamed.to_owned()

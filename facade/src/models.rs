@@ -22,7 +22,7 @@ use crate::{
 
 /// Lists the models that the caller may use.
 pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
-    let page = match is_anthropics(&request) {
+    let page = match is_anthropics(&request)? {
         true => Some(messages::models::read_page(request.uri())?),
         false => None,
     };
@@ -48,7 +48,7 @@ pub(crate) async fn get(
     request: Request,
 ) -> Result<Response, Error> {
     let Ok(Path(id)) = id else { return Err(Error::Header("the path is not UTF-8")) };
-    let write = if is_anthropics(&request) { messages::models::write } else { write };
+    let write = if is_anthropics(&request)? { messages::models::write } else { write };
     let (answer, metadata) = ask(&app, &request, Some(id))?.await?;
     let model = answer.models.first().ok_or(Error::NoSuchModel)?;
     let mut out = BytesMut::new();
@@ -56,12 +56,13 @@ pub(crate) async fn get(
     Ok(json(out, &metadata))
 }
 
-/// Whether the client speaks Anthropic's API, which has the same paths for models.
-fn is_anthropics(request: &Request) -> bool {
-    request.headers().contains_key(messages::VERSION)
-}
-
 pub(crate) type Answer = (ListModelsResponse, MetadataMap);
+
+/// Whether the client speaks Anthropic's API, which has the same paths for models.
+fn is_anthropics(request: &Request) -> Result<bool, Error> {
+    messages::expect_version(request.headers())?;
+    Ok(request.headers().contains_key(messages::VERSION))
+}
 
 /// The call, made here and awaited by the caller: it must not hold the request, whose body is not `Sync`.
 pub(crate) fn ask(

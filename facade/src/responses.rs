@@ -20,14 +20,13 @@ use axum::{
     response::Response,
 };
 use bytes::{BufMut as _, BytesMut};
-use penstock_proto::inference::v1::{CountTokensRequest, GenerateChunk, ResponseTerms};
+use penstock_proto::inference::v1::{CountTokensRequest, GenerateChunk, GenerateRequest, ResponseTerms};
 
 pub(crate) use self::stored::{cancel, delete, get, input_items};
 use self::{
     answer::{Shown, Status},
     events::Responses,
     items::RESPONSE,
-    request::Asked,
 };
 use crate::{
     App,
@@ -74,9 +73,9 @@ fn write(chunk: &GenerateChunk, terms: &ResponseTerms, out: &mut BytesMut) -> Re
 /// Counts the tokens of a conversation.
 pub(crate) async fn input_tokens(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
     let Received { message, forwarded, context } = completions::receive(&app, request, request::read).await?;
-    let asked = Asked { background: false, ..message };
-    let mut request = previous::complete(&app, &forwarded, &context, asked).await?;
-    request.response = None;
+    let asked = previous::complete(&app, &forwarded, &context, message).await?;
+    // None is made, so there is nothing to keep.
+    let request = GenerateRequest { response: None, store: None, ..asked };
     let mut call = context.request(CountTokensRequest { request: Some(request) });
     forwarded.put(call.metadata_mut());
     let (metadata, counted, _) = app.router.clone().count_tokens(call).await?.into_parts();
@@ -106,6 +105,10 @@ fn now() -> i64 {
 
 /// What a field of the contract is called here.
 pub(crate) fn field(field: String) -> String {
+    // Its place is another one: several items are one message, and some messages were said before.
+    if field.starts_with("messages[") {
+        return "input".to_owned();
+    }
     let renamed = [
         ("max_completion_tokens", "max_output_tokens"),
         ("max_tokens", "max_output_tokens"),
@@ -113,7 +116,6 @@ pub(crate) fn field(field: String) -> String {
         ("response_format", "text.format"),
         ("reasoning_effort", "reasoning.effort"),
         ("verbosity", "text.verbosity"),
-        ("messages", "input"),
     ];
     for (ours, theirs) in renamed {
         if let Some(rest) = field.strip_prefix(ours)
@@ -124,9 +126,14 @@ pub(crate) fn field(field: String) -> String {
     }
     if field.starts_with("tools[") || field.starts_with("tool_choice.") {
         // Here a tool is one object, and there one in another.
-        return [".function.", ".custom.", ".allowed_tools.", ".grammar."]
-            .iter()
-            .fold(field, |field, nested| field.replacen(nested, ".", 1));
+        let nested = |step: &str| matches!(step, "function" | "custom" | "allowed_tools" | "grammar");
+        if let Some((path, last)) = field.rsplit_once('.') {
+            let steps: Vec<_> = path.split('.').filter(|step| !nested(step)).chain([last]).collect();
+            return steps.join(".");
+        }
     }
     field
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,6 @@ pub fn fingerprint(request: &GenerateRequest) -> [u8; 32] {
         &mut canonical.web_search_options_json,
         &mut canonical.functions_json,
         &mut canonical.function_call_json,
-        &mut canonical.thinking_json,
     ];
     for json in free_form.into_iter().flatten() {
         *json = canonical_json(json);
@@ -125,7 +124,8 @@ mod tests {
 
     use super::*;
     use crate::inference::v1::{
-        Prompt, StreamOptions, TextInput, TextList, TokenList, generate_request::Input, prompt::Kind,
+        Prompt, ResponseTerms, StreamOptions, TextInput, TextList, TokenList, generate_request::Input,
+        prompt::Kind,
     };
 
     fn with(name: &str, json: &str) -> GenerateRequest {
@@ -182,6 +182,11 @@ mod tests {
             user: Some("someone".into()),
             store: Some(true),
             metadata: Some(crate::inference::v1::Metadata::default()),
+            response: Some(ResponseTerms {
+                has_instructions: true,
+                own_messages: 1,
+                ..ResponseTerms::default()
+            }),
             ..with("prompt_cache_retention", r#""24h""#)
         };
         assert_eq!(fingerprint(&plain), fingerprint(&streamed));

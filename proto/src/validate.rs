@@ -13,7 +13,8 @@ mod tools;
 use crate::{
     Violation,
     inference::v1::{
-        EmbedRequest, Extension, GenerateRequest, Metadata, ModerateRequest, generate_request::Input,
+        CountTokensRequest, EmbedRequest, Extension, GenerateRequest, Metadata, ModerateRequest,
+        generate_request::Input,
     },
 };
 use found::Found;
@@ -21,6 +22,8 @@ pub use options::asks_for_schema;
 
 /// Most members of a request that the contract does not name: engines know some dozens.
 const EXTENSIONS_MAX: usize = 1000;
+/// Most names of extensions that engines may do without.
+const OPTIONAL_MAX: usize = 16;
 /// Most choices of one answer: OpenAI's bound of `n`.
 pub const CHOICES_MAX: i64 = 128;
 
@@ -64,7 +67,19 @@ pub fn generate_request(request: &GenerateRequest) -> Vec<Violation> {
     tools::check(&mut found, request);
     options::check(&mut found, request);
     extensions(&mut found, &request.extensions);
+    if request.optional_extensions.len() > OPTIONAL_MAX {
+        found.add("optional_extensions", format!("must have at most {OPTIONAL_MAX} names"));
+    }
     found.violations()
+}
+
+/// Every violation of what is to be counted, under the names that it has where it is to be answered; empty if it is
+/// valid.
+pub fn count_tokens_request(request: &CountTokensRequest) -> Vec<Violation> {
+    match &request.request {
+        Some(request) => generate_request(request),
+        None => vec![Violation::new("request", "is required")],
+    }
 }
 
 /// Every violation of `request`; empty if it is valid.

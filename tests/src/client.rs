@@ -233,7 +233,9 @@ impl Events {
             if let Some(end) = self.buffer.windows(2).position(|window| window == b"\n\n") {
                 let event = self.buffer.split_to(end + 2);
                 let event = String::from_utf8(event.to_vec()).expect("events are UTF-8");
-                match event.trim_end().strip_prefix("data: ") {
+                // Some APIs name their events; the name is in the data again.
+                let named = event.strip_prefix("event: ").and_then(|event| event.split_once('\n'));
+                match named.map_or(event.as_str(), |(_, data)| data).trim_end().strip_prefix("data: ") {
                     Some(data) => return Some(data.to_owned()),
                     None => assert!(event.starts_with(':'), "not an event: {event:?}"),
                 }

@@ -86,16 +86,27 @@ pub async fn ends(running: Running) -> Output {
 }
 
 /// What the model says to `request`: to the result of a tool what it was; to a tool `add` a call of it, to any
-/// other tool a call with a person; where JSON is wanted a person; else `Hello, world!`.
+/// other tool a call with a person; where JSON is wanted a person; else `Hello, world!`. Asked to think it does so first.
 pub fn model(request: &Value) -> Script {
+    let mut script = says(request);
+    if request["reasoning_effort"].as_str().is_some_and(|effort| effort != "none") {
+        let pieces = if request["stream"] == true { &["Let me ", "think."][..] } else { &["Let me think."] };
+        let thoughts = pieces.iter().map(|piece| Step::Delta(json!({"reasoning_content": piece})));
+        script.steps.splice(1..1, thoughts);
+    }
+    script
+}
+
+fn says(request: &Value) -> Script {
     const PERSON: [&str; 3] = ["{\"name\": ", "\"Ada\", \"a", "ge\": 36}"];
     let last = request["messages"].as_array().and_then(|messages| messages.last()).unwrap_or(&Value::Null);
-    if last["role"] == "tool" && request["tools"][0]["function"]["name"] == "add" {
+    let name = request["tools"][0]["function"]["name"].as_str();
+    if last["role"] == "tool" && name == Some("add") {
         let result =
             last["content"].as_str().or_else(|| last["content"][0]["text"].as_str()).unwrap_or("nothing");
         return Script { usage: (7, 4), ..Script::texts(["The result", " is ", result, "."]) };
     }
-    if let Some(name) = request["tools"][0]["function"]["name"].as_str() {
+    if let Some(name) = name {
         let pieces = if name == "add" { &["{\"a\": 1,", " \"b\": 2}"][..] } else { &PERSON };
         return call(name, pieces, request["stream"] == true);
     }

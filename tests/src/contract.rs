@@ -98,7 +98,7 @@ pub fn request(json: &Json) -> GenerateRequest {
         user: m.text("user"),
         store: m.flag("store"),
         response: None,
-        thinking_json: None,
+        optional_extensions: vec![],
         metadata: m.one("metadata", |json| {
             let mut json = json.clone();
             let pairs = std::mem::take(json.members_mut()).into_iter();

@@ -264,6 +264,9 @@ fn dialect_of(call: &Call) -> Option<Dialect> {
         ("POST", "/v1/moderations") => Some(Dialect::Moderations),
         ("POST", "/api/chat" | "/api/generate" | "/api/embed") => Some(Dialect::Ollama),
         ("POST", "/v1/messages") => Some(Dialect::Anthropic),
+        ("POST", "/tokenize" | "/v1/chat/completions/input_tokens" | "/v1/messages/count_tokens") => {
+            Some(Dialect::Counts)
+        }
         _ => None,
     }
 }

@@ -76,6 +76,9 @@ impl Blocks {
     }
 
     fn say(&mut self, text: &str) {
+        if self.waiting.len() > 1 {
+            self.held_bytes += text.len();
+        }
         match self.waiting.back_mut() {
             _ if text.is_empty() => {}
             Some(Block::Text(said)) => said.push_str(text),

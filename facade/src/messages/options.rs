@@ -1,9 +1,14 @@
 //! What shapes an answer beside the conversation, in the words of the contract: tools, reasoning, form, ends.
 
-use penstock_proto::inference::v1::{FunctionTool, StopSequences, TextList, Tool, stop_sequences::Kind};
-use serde_json::json;
+use penstock_proto::inference::v1::{
+    Extension, FunctionTool, GenerateRequest, Message, StopSequences, TextList, Tool,
+    generate_request::Input, message::Content, stop_sequences::Kind,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::{
+    conversation::THINKING_BLOCKS,
     request::{Choosing, Format, MessagesRequest, Offer, Thinking},
     translate::Found,
 };
@@ -26,14 +31,38 @@ pub(super) fn refuse_services(body: &MessagesRequest, found: &mut Found) {
         ("container", asked(&body.container_json, ""), "no code is run here: leave it out"),
         (
             "context_management",
-            asked(&body.context_management_json, "{}"),
+            body.context_management_json.as_deref().is_some_and(edits),
             "no context is edited here: leave it out, and shorten the conversation yourself",
+        ),
+        (
+            "thread",
+            asked(&body.thread_json, ""),
+            "no thread is kept here: leave it out, and send the whole conversation",
         ),
     ] {
         if is_asked {
             found.add(field, message);
         }
     }
+}
+
+/// Whether a `context_management` changes the conversation: agents ask for all reasoning to be kept, as it is anyway.
+fn edits(json: &str) -> bool {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Management {
+        #[serde(default)]
+        edits: Vec<Edit>,
+    }
+    #[derive(Deserialize)]
+    struct Edit {
+        r#type: String,
+        keep: Option<Value>,
+    }
+    let keeps_all = |edit: &Edit| {
+        edit.r#type.starts_with("clear_thinking") && edit.keep.as_ref().is_some_and(|keep| keep == "all")
+    };
+    !serde_json::from_str::<Management>(json).is_ok_and(|known| known.edits.iter().all(keeps_all))
 }
 
 /// The tools. Those that the provider runs, or has its own schema for, are refused.
@@ -140,8 +169,40 @@ pub(super) fn effort(body: &MessagesRequest, found: &mut Found) -> Option<String
     }
 }
 
+/// The extension that says in this API's words how to reason.
+const THINKING: &str = "thinking";
+/// Extensions that engines of other APIs do without.
+const OPTIONAL: [&str; 3] = ["cache_control", THINKING, THINKING_BLOCKS];
+
+/// Those of them that the request has: marks for a cache, and reasoning, which has fields for all engines.
+pub(super) fn optional(request: &GenerateRequest) -> Vec<String> {
+    let messages = match &request.input {
+        Some(Input::Chat(chat)) => chat.messages.as_slice(),
+        _ => &[],
+    };
+    let of_message = |message: &Message, name: &str| {
+        let parts = match &message.content {
+            Some(Content::Parts(parts)) => parts.parts.as_slice(),
+            _ => &[],
+        };
+        has(&message.extensions, name)
+            || parts.iter().any(|part| has(&part.extensions, name))
+            || message.tool_calls.iter().any(|call| has(&call.extensions, name))
+    };
+    let is_there = |name: &&str| {
+        has(&request.extensions, name)
+            || request.tools.iter().any(|tool| has(&tool.extensions, name))
+            || messages.iter().any(|message| of_message(message, name))
+    };
+    OPTIONAL.into_iter().filter(is_there).map(str::to_owned).collect()
+}
+
+fn has(extensions: &[Extension], name: &str) -> bool {
+    extensions.iter().any(|extension| extension.name == name)
+}
+
 /// `thinking` as it came: engines of this API take it to the letter.
-pub(super) fn thinking_json(thinking: &Thinking) -> String {
+pub(super) fn thinking(thinking: &Thinking) -> Extension {
     let mut json = format!("{{\"type\":{}", json!(thinking.r#type));
     if let Some(budget) = thinking.budget_tokens {
         json.push_str(&format!(",\"budget_tokens\":{budget}"));
@@ -150,14 +211,14 @@ pub(super) fn thinking_json(thinking: &Thinking) -> String {
         json.push_str(&format!(",{}:{}", json!(extension.name), extension.json));
     }
     json.push('}');
-    json
+    Extension { name: THINKING.to_owned(), json }
 }
 
 /// The form of the answer, under its name of today or under the earlier one.
 pub(super) fn response_format(body: &MessagesRequest, found: &mut Found) -> Option<String> {
     let config = body.output_config.as_ref();
     for extension in config.iter().flat_map(|config| &config.extensions) {
-        found.add(format!("output_config.{}", extension.name), "is not known here: leave it out");
+        found.add(format!("output_config.{}", shown(extension)), "is not known here: leave it out");
     }
     let today = config.and_then(|config| config.format.as_ref());
     match (today, body.output_format.as_ref()) {
@@ -171,9 +232,14 @@ pub(super) fn response_format(body: &MessagesRequest, found: &mut Found) -> Opti
     }
 }
 
+/// The name of a member, which is the caller's own text, as people may read it.
+fn shown(extension: &Extension) -> String {
+    extension.name.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
 fn form(at: &str, format: &Format, found: &mut Found) -> Option<String> {
     for extension in &format.extensions {
-        found.add(format!("{at}.{}", extension.name), "is not known here: leave it out");
+        found.add(format!("{at}.{}", shown(extension)), "is not known here: leave it out");
     }
     match (format.r#type.as_str(), &format.schema_json) {
         ("json_schema", Some(schema)) => Some(format!(

@@ -11,6 +11,12 @@ pub(crate) fn write(error: &Error, request_id: &str, out: &mut BytesMut) {
     value(out, kind(error.reason.http_status()));
     out.put_slice(b",\"message\":");
     value(out, &*error.message);
+    // By this the tool runners of Anthropic's SDKs know that they are to send the whole conversation each time.
+    if error.violations.iter().any(|violation| violation.field == "thread") {
+        out.put_slice(
+            b",\"details\":{\"error_code\":\"thread_unsupported_request\",\"unsupported\":[\"thread\"]}",
+        );
+    }
     out.put_slice(b"},\"request_id\":");
     value(out, request_id);
     write_violations(error, out);

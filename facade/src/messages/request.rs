@@ -35,6 +35,7 @@ pub(crate) struct MessagesRequest {
     pub(super) mcp_servers_json: Option<String>,
     pub(super) container_json: Option<String>,
     pub(super) context_management_json: Option<String>,
+    pub(super) thread_json: Option<String>,
     pub(super) extensions: Vec<Extension>,
 }
 
@@ -57,6 +58,7 @@ object!(MessagesRequest {
     "mcp_servers" => mcp_servers_json: Json::ARRAY,
     "container" => container_json: Json::ANY,
     "context_management" => context_management_json: Json::OBJECT,
+    "thread" => thread_json: Json::ANY,
 });
 
 /// What one side said.

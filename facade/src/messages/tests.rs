@@ -151,6 +151,25 @@ async fn only_one_version_is_spoken() {
 }
 
 #[tokio::test]
+async fn tokens_are_counted() {
+    let facade = Facade::new(plain_answer());
+    let mut body = body(json!({}));
+    body.as_object_mut().unwrap().remove("max_tokens");
+    let answer = post(&facade, "/v1/messages/count_tokens", &body, &[]).await;
+    assert_eq!(
+        (answer.status, answer.json()),
+        (StatusCode::OK, json!({"input_tokens": 7, "estimated": true}))
+    );
+    assert!(facade.seen.generate.lock().unwrap().is_empty());
+    body["messages"] = json!([]);
+    let answer = post(&facade, "/v1/messages/count_tokens", &body, &[]).await;
+    assert_eq!(
+        (answer.status, &answer.json()["errors"][0]["field"]),
+        (StatusCode::BAD_REQUEST, &json!("messages"))
+    );
+}
+
+#[tokio::test]
 async fn models_are_listed_for_these_clients_in_their_shape() {
     let facade = Facade::new(plain_answer());
     let get = async |path: &str| {

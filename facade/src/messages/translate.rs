@@ -92,7 +92,6 @@ fn translate(body: MessagesRequest, answered: bool, found: &mut Found) -> Transl
         parallel_tool_calls: options::parallel(body.tool_choice.as_ref()),
         response_format_json: options::response_format(&body, found),
         reasoning_effort: options::effort(&body, found),
-        thinking_json: body.thinking.as_ref().map(options::thinking_json),
         service_tier: options::service_tier(body.service_tier.as_deref(), found),
         model: body.model,
         stream: body.stream && answered,
@@ -106,8 +105,10 @@ fn translate(body: MessagesRequest, answered: bool, found: &mut Found) -> Transl
         extensions: body.extensions,
         ..GenerateRequest::default()
     };
+    request.extensions.extend(body.thinking.as_ref().map(options::thinking));
     let (messages, places) = conversation(body.system, body.messages, found);
     request.input = messages.map(|messages| Input::Chat(ChatInput { messages }));
+    request.optional_extensions = options::optional(&request);
     Translated { request, places }
 }
 

@@ -4,6 +4,7 @@
 mod admin;
 mod health;
 mod messages;
+mod responses;
 
 use serde_json::{Map, Value, json};
 
@@ -274,6 +275,7 @@ pub(super) fn schemas(contract: &Contract) -> Map<String, Value> {
         .chain(health::ANSWERS)
         .chain(admin::ANSWERS)
         .chain(messages::ANSWERS)
+        .chain(responses::ANSWERS)
         .map(|answer| (answer.0.to_owned(), schema(contract, answer)))
         .collect()
 }

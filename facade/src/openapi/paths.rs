@@ -65,6 +65,7 @@ pub(super) fn tags() -> Value {
     json!([
         {"name": "Chat", "description": "Answers to conversations, whole or as they are made."},
         {"name": "Messages", "description": "Anthropic's API: the same answers in its words."},
+        {"name": "Responses", "description": "Answers in items, kept and gone on from by their ids."},
         {"name": "Stored completions", "description": "Answers that were asked for with `store`."},
         {"name": "Texts", "description": "Texts to continue, to turn into vectors, to judge."},
         {"name": "Models", "description": "What the key may use."},

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use penstock_proto::inference::v1::{
     Capabilities, Choice, ContentPart, ContentParts, CustomCall, CustomTool, Delta, EmbedResponse, Embedding,
     Extension, File, FunctionCall, FunctionTool, GenerateChunk, GenerateRequest, ImageUrl, InputAudio,
-    Message, Metadata, MetadataPair, Model, ModerateResponse, StoredCompletion, StoredMessage, Tool,
+    Message, Metadata, MetadataPair, Model, ModerateResponse, ResponseTerms, StoredCompletion, StoredMessage, Tool,
     ToolCall, Usage, message::Content,
 };
 use penstock_proto::router::v1::{Decision, ExplainResponse};
@@ -17,7 +17,8 @@ use crate::{
     embeddings,
     embeddings::Encoding,
     metrics::ROUTES,
-    models, moderations, problem,
+    models, moderations, problem, responses,
+    responses::answer::{Shown, Status},
     stream::Events as _,
     tests::scripted::{Facade, plain_answer},
     text,
@@ -178,6 +179,7 @@ fn examples_are_what_they_are_examples_of() {
                 "CompletionRequest" => text::request::read(body.as_bytes()).map(drop),
                 "MessagesRequest" => crate::messages::read(body.as_bytes()).map(drop),
                 "MessagesCountRequest" => crate::messages::read_to_count(body.as_bytes()).map(drop),
+                "ResponseRequest" => crate::responses::request::read(body.as_bytes()).map(drop),
                 "EmbeddingsRequest" => embeddings::read(body.as_bytes()).map(drop),
                 "ModerationRequest" => moderations::read(body.as_bytes()).map(drop),
                 "ExplainRequest" => crate::admin::read(body.as_bytes()).map(drop),
@@ -376,6 +378,42 @@ fn anthropics_answers_are_as_they_are_described() {
     }
     let error = penstock_proto::Error::invalid(vec![penstock_proto::Violation::new("a", "b")]);
     conforms("MessagesError", &written(|out| crate::messages::write_problem(&error, "r", out)));
+}
+
+#[test]
+fn responses_are_as_they_are_described() {
+    let [empty, mut full] = chunks();
+    let delta = full.choices[0].delta.as_mut().unwrap();
+    delta.tool_calls = vec![call(), ToolCall { function: None, ..call() }];
+    let request = r#"{"reasoning":{"summary":"auto"},"tools":[{}],"tool_choice":{},"metadata":{"k":"v"},"top_p":1,
+        "temperature":1,"top_logprobs":1,"max_output_tokens":1,"max_tool_calls":1,"instructions":"x","user":"x"}"#;
+    let plain = ResponseTerms::default();
+    let rich = ResponseTerms {
+        request_json: some(request),
+        previous_response_id: some("x"),
+        ..ResponseTerms::default()
+    };
+    for (answer, terms) in [(None, &plain), (Some(&empty), &plain), (Some(&full), &rich)] {
+        let shown = Shown {
+            id: "resp_1",
+            created: 1,
+            completed: answer.map(|_| 2),
+            status: if answer.is_some() { Status::Completed } else { Status::Failed },
+            model: "m",
+            terms,
+            answer,
+            error: answer.is_none().then_some(("server_error", "x")),
+            background: false,
+        };
+        conforms("Response", &written(|out| responses::answer::write(&shown, out).unwrap()));
+    }
+    let message =
+        Message { role: "user".into(), content: Some(Content::Text("x".into())), ..Message::default() };
+    let answered = Message { tool_calls: vec![call()], ..responses::items::spoken(&full) };
+    let tool = Message { role: "tool".into(), tool_call_id: some("c"), ..message.clone() };
+    for item in responses::items::write::write_input("resp_1", &[message, answered, tool]) {
+        conforms("ResponseItem", &item.json);
+    }
 }
 
 #[test]

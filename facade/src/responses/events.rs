@@ -32,6 +32,9 @@ pub(crate) struct Responses {
     summary: bool,
     /// Gives Unix seconds.
     now: fn() -> i64,
+    /// When it was whole, if that was before now.
+    completed: Option<i64>,
+    background: bool,
     sequence: Sequence,
     id: String,
     created: i64,
@@ -52,6 +55,8 @@ impl Responses {
             echo: echo::written(request_json, terms.previous_response_id.as_deref()),
             summary,
             now,
+            completed: None,
+            background: false,
             sequence: Sequence::default(),
             id: String::new(),
             created: 0,
@@ -62,6 +67,11 @@ impl Responses {
             finish: None,
             usage: None,
         }
+    }
+
+    /// The same for one that is kept: it was whole then, and perhaps nobody waited for it.
+    pub(super) fn kept(self, completed: Option<i64>, background: bool) -> Self {
+        Self { completed, background, ..self }
     }
 
     fn begin(&mut self, chunk: &GenerateChunk, out: &mut BytesMut) {
@@ -83,13 +93,13 @@ impl Responses {
         let head = Head {
             id: &self.id,
             created: self.created,
-            completed: whole.then(self.now),
+            completed: whole.then(|| self.completed.unwrap_or_else(self.now)),
             status,
             model: &self.model,
             service_tier: self.service_tier.as_deref(),
             finish,
             error,
-            background: false,
+            background: self.background,
             echo: &self.echo,
         };
         // What broke off is not shown: nobody is to take a piece for an item.

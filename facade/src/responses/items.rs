@@ -1,7 +1,7 @@
 //! What a conversation is made of in this API, item by item, and the messages in which it is asked behind gRPC:
 //! what an assistant thinks, says and calls in a row is one message there.
 
-pub(super) mod read;
+pub(crate) mod read;
 pub(crate) mod write;
 
 use penstock_proto::inference::v1::{
@@ -230,3 +230,6 @@ pub(crate) fn items_of(message: &Message) -> Vec<Item> {
     items.extend(calls.into_iter().map(Item::Call));
     items
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 //! than chat completions is put into their words; what cannot be said in them is refused by name.
 
 mod format;
+mod refused;
 mod tools;
 
 use penstock_proto::{
@@ -13,9 +14,10 @@ use penstock_proto::{
     validate,
 };
 
-use self::{
-    format::{ReasoningOptions, TextOptions},
-    tools::InputTool,
+pub(crate) use self::{
+    format::{ReasoningOptions, TextFormat, TextOptions},
+    refused::INCLUDE,
+    tools::{CustomFormat, InputTool},
 };
 use super::{
     echo, field,
@@ -33,37 +35,6 @@ use crate::{
         value::{Flag, Integer, Json, Number, OrDefault, Text},
     },
 };
-
-/// What `include` may ask for. All but log probabilities is either always given, or belongs to tools that are not
-/// offered here and so never have anything to give.
-const INCLUDE: [&str; 8] = [
-    "message.output_text.logprobs",
-    "reasoning.encrypted_content",
-    "message.input_image.image_url",
-    "file_search_call.results",
-    "web_search_call.results",
-    "web_search_call.action.sources",
-    "computer_call_output.output.image_url",
-    "code_interpreter_call.outputs",
-];
-
-/// Members of chat completions that this API says otherwise, or not at all.
-const ELSEWHERE: [(&str, &str); 14] = [
-    ("messages", "is input here"),
-    ("max_tokens", "is max_output_tokens here"),
-    ("max_completion_tokens", "is max_output_tokens here"),
-    ("response_format", "is text.format here"),
-    ("reasoning_effort", "is reasoning.effort here"),
-    ("verbosity", "is text.verbosity here"),
-    ("functions", "is tools here"),
-    ("function_call", "is tool_choice here"),
-    ("logprobs", "is message.output_text.logprobs in include here"),
-    ("n", "does not exist here: there is one answer"),
-    ("modalities", "does not exist here: use chat completions"),
-    ("audio", "does not exist here: use chat completions"),
-    ("prediction", "does not exist here: use chat completions"),
-    ("web_search_options", "does not exist here: use chat completions"),
-];
 
 /// A request as it came.
 #[derive(Clone, Debug, Default)]
@@ -94,9 +65,6 @@ pub(crate) struct Body {
     max_tool_calls: Option<i64>,
     background: Option<bool>,
     previous_response_id: Option<String>,
-    conversation: Option<String>,
-    prompt: Option<String>,
-    context_management: Option<String>,
     stop: Option<StopSequences>,
     seed: Option<i64>,
     presence_penalty: Option<f64>,
@@ -132,9 +100,6 @@ object!(Body {
     "max_tool_calls" => max_tool_calls: Integer,
     "background" => background: Flag,
     "previous_response_id" => previous_response_id: Text,
-    "conversation" => conversation: Json::ANY,
-    "prompt" => prompt: Json::ANY,
-    "context_management" => context_management: Json::ANY,
     "stop" => stop: Stop,
     "seed" => seed: Integer,
     "presence_penalty" => presence_penalty: Number,
@@ -181,8 +146,8 @@ pub(crate) fn read(body: &[u8]) -> Result<Asked, Error> {
     Ok(asked)
 }
 
-fn asked(body: Body) -> Result<Asked, Vec<Violation>> {
-    let mut found = refused(&body);
+fn asked(mut body: Body) -> Result<Asked, Vec<Violation>> {
+    let mut found = refused::of(&mut body);
     let instructions = body.instructions.map(|text| Message {
         role: "system".to_owned(),
         content: Some(Content::Text(text)),
@@ -267,57 +232,13 @@ fn judged(request: &mut GenerateRequest) -> Vec<Violation> {
     violations
 }
 
-/// What this API has and nobody here can do, and what it does not have.
-fn refused(body: &Body) -> Vec<Violation> {
-    let mut found = Vec::new();
-    let mut refuse = |is_there: bool, field: &str, message: &str| {
-        if is_there {
-            found.push(Violation::new(field, message));
-        }
-    };
-    let conversation = "is not kept here: go on from a response by previous_response_id";
-    refuse(body.conversation.is_some(), "conversation", conversation);
-    refuse(body.prompt.is_some(), "prompt", "is not kept here: give instructions and input");
-    let context = "is not offered here: what is too long for the model is refused";
-    refuse(body.context_management.is_some(), "context_management", context);
-    match body.truncation.as_deref() {
-        None | Some("disabled") => {}
-        Some("auto") => {
-            let message = "must be disabled: nothing is left out of a conversation here, shorten it before";
-            refuse(true, "truncation", message);
-        }
-        Some(_) => refuse(true, "truncation", "must be disabled"),
-    }
-    refuse(body.max_tool_calls.is_some_and(|most| most < 1), "max_tool_calls", "must be at least 1");
-    if body
-        .prompt_cache_retention
-        .as_deref()
-        .is_some_and(|word| !matches!(word, "in_memory" | "in-memory" | "24h"))
-    {
-        refuse(true, "prompt_cache_retention", "must be one of in_memory, 24h");
-    }
-    for (index, word) in body.include.iter().flat_map(|list| &list.values).enumerate() {
-        if !INCLUDE.contains(&word.as_str()) {
-            let message = format!("must be one of {}", INCLUDE.join(", "));
-            refuse(true, &format!("include[{index}]"), &message);
-        }
-    }
-    for extension in &body.extensions {
-        if let Some((name, message)) = ELSEWHERE.iter().find(|(name, _)| *name == extension.name) {
-            refuse(true, name, message);
-        }
-    }
-    found.truncate(VIOLATIONS_MAX);
-    found
-}
-
-/// Violations reported of this kind at most.
-const VIOLATIONS_MAX: usize = 100;
-
 /// A member that does not exist: nothing here knows what it means, so it is not dropped in silence.
 fn unknown(at: &str, extensions: &[Extension], found: &mut Vec<Violation>) {
-    for extension in extensions.iter().take(VIOLATIONS_MAX) {
+    for extension in extensions.iter().take(refused::VIOLATIONS_MAX) {
         let name: String = extension.name.chars().filter(|c| !c.is_control()).take(64).collect();
         found.push(Violation::new(format!("{at}.{name}"), "is not known here"));
     }
 }
+
+#[cfg(test)]
+mod tests;

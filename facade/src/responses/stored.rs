@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
+    http::{HeaderValue, header::CONTENT_TYPE},
     response::Response,
 };
-use bytes::{BufMut as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use penstock_chassis::CallContext;
 use penstock_proto::{
     Reason, Violation,
@@ -21,9 +22,10 @@ use penstock_proto::{
 };
 use tonic::metadata::MetadataMap;
 
-use self::query::Page;
+use self::query::{Page, Replay};
 use super::{
     answer::{self, Shown, Status, failure_code},
+    events::Responses,
     items::write::{Written, write_input},
     previous::told,
 };
@@ -34,6 +36,7 @@ use crate::{
     head::Forwarded,
     json::write::{comma, value},
     stored::{Id, begin_list, call, end_list, given},
+    stream::{EVENT_STREAM, Events as _},
 };
 
 /// Begins one that nobody waits for.
@@ -65,10 +68,13 @@ pub(super) async fn start(
 /// One of them.
 pub(crate) async fn get(State(app): State<Arc<App>>, id: Id, request: Request) -> Result<Response, Error> {
     let (head, _) = request.into_parts();
-    query::of_one(&head.uri)?;
+    let replay = query::of_one(&head.uri)?;
     let message = GetResponseRequest { id: given(id)?, without_input: true };
     let (about, got, _) = app.responses.clone().get(call(&head, message)?).await?.into_parts();
-    written(got.response, &about)
+    let Some(Replay { after }) = replay else { return written(got.response, &about) };
+    let mut response = json(replayed(&got.response.unwrap_or_default(), after)?, &about);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+    Ok(response)
 }
 
 /// Deletes one.
@@ -136,6 +142,28 @@ fn cut(mut items: Vec<Written>, page: &Page) -> Result<(Vec<Written>, bool), Err
     let has_more = items.len() > page.limit;
     items.truncate(page.limit);
     Ok((items, has_more))
+}
+
+/// The events by which a response would have come, but those up to the number `after`.
+fn replayed(response: &StoredResponse, after: Option<usize>) -> Result<BytesMut, Error> {
+    let (Some(answer), ResponseStatus::Completed) = (&response.answer, response.status()) else {
+        let message = "must be false for this one: only a response that was answered is given as events";
+        return Err(Error::Invalid(vec![Violation::new("stream", message)]));
+    };
+    let terms = response.request.as_ref().and_then(|request| request.response.clone()).unwrap_or_default();
+    let mut events =
+        Responses::new(&terms, &answer.model, super::now).kept(response.completed, response.background);
+    let mut out = BytesMut::with_capacity(4096);
+    events.write(answer, &mut out);
+    if !events.end(&mut out) {
+        return Err(Error::NotWhole);
+    }
+    // They are numbered from 0, one after the other.
+    for _ in 0..after.map_or(0, |after| after.saturating_add(1)) {
+        let Some(end) = out.windows(2).position(|pair| pair == b"\n\n") else { break };
+        out.advance(end + 2);
+    }
+    Ok(out)
 }
 
 fn written(response: Option<StoredResponse>, about: &MetadataMap) -> Result<Response, Error> {

@@ -8,6 +8,7 @@ mod lacks;
 mod llama_cpp;
 mod ollama;
 mod openai;
+pub(crate) mod optional;
 mod penstock;
 mod simulated;
 mod tool_choice;
@@ -20,12 +21,12 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{future::BoxFuture, stream::BoxStream};
+use futures_util::{FutureExt as _, future::BoxFuture, stream::BoxStream};
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use penstock_chassis::CallContext;
 use penstock_proto::inference::v1::{
-    Capabilities, EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest, GenerateResponse,
-    ModerateRequest, ModerateResponse,
+    Capabilities, CountTokensResponse, EmbedRequest, EmbedResponse, GenerateChunk, GenerateRequest,
+    GenerateResponse, ModerateRequest, ModerateResponse,
 };
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -69,6 +70,20 @@ pub(crate) trait Engine: Send + Sync + fmt::Debug {
         request: &'a ModerateRequest,
         context: &'a CallContext,
     ) -> BoxFuture<'a, Result<ModerateResponse, Error>>;
+
+    /// Whether it has a count of its own; else it need not be asked.
+    fn counts(&self) -> bool {
+        false
+    }
+
+    /// Counts the tokens of a request's input. `None`: it cannot count this, or says nothing that makes sense.
+    fn count<'a>(
+        &'a self,
+        _: &'a GenerateRequest,
+        _: &'a CallContext,
+    ) -> BoxFuture<'a, Result<Option<CountTokensResponse>, Error>> {
+        std::future::ready(Ok(None)).boxed()
+    }
 
     /// Whether the engine is there and has the model, and how long it took to say so; generates nothing, loads
     /// nothing.
@@ -299,10 +314,14 @@ pub(crate) trait Dialect: Send + Sync + fmt::Debug + 'static {
     const RUNNING: Option<&'static str> = None;
     /// Members of requests that reach into the engine and that no caller may use, in lower case (A7).
     const DENIED: &'static [&'static str] = &[];
+    /// Extensions that a request names as optional and that this engine knows: all others are left out.
+    const OPTIONAL: &'static [&'static str] = &[];
     /// Content type of a streamed answer.
     const STREAM_TYPE: &'static str;
     /// Requests depend on what the engine says of the model: it is asked before the first one.
     const DETAIL_FIRST: bool = false;
+    /// Its engines count tokens.
+    const COUNTS: bool = false;
 
     /// The request as the engine wants it.
     fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error>;
@@ -322,6 +341,14 @@ pub(crate) trait Dialect: Send + Sync + fmt::Debug + 'static {
     /// Reads judgements.
     fn moderated(_: &[u8], _: &ModerateRequest) -> Result<ModerateResponse, Fault> {
         Err(Fault::bad_answer("this engine judges nothing"))
+    }
+    /// A question for the tokens of a request's input, as the engine wants it. `None`: it cannot count such a one.
+    fn count(_: &GenerateRequest, _: &Target) -> Result<Option<Ask>, Error> {
+        Ok(None)
+    }
+    /// Reads the answer to that. `None`: it makes no sense.
+    fn counted(_: &[u8]) -> Option<i64> {
+        None
     }
     /// Names of the models in the engine's list; `None`: it is no such list.
     fn models(body: &[u8]) -> Option<Vec<String>>;

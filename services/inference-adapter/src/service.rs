@@ -98,9 +98,22 @@ impl Inference for Service {
 
     async fn count_tokens(
         &self,
-        _: Request<CountTokensRequest>,
+        request: Request<CountTokensRequest>,
     ) -> Result<Response<CountTokensResponse>, Status> {
-        Err(Status::unimplemented(""))
+        let (context, message, deployment, claim) =
+            self.begin(request, |message| message.request.as_ref().map_or("", |asked| asked.model.as_str()))?;
+        let asked = message.request.unwrap_or_default();
+        let mut counted = None;
+        // Whoever cannot count is not asked: an estimate waits for no place, and nobody has to be there.
+        if deployment.engine.counts() {
+            let call = Call::begin(&deployment, claim, &self.fleet, &self.metrics).await?;
+            counted = call.counted(deployment.engine.count(&asked, &context).await)?;
+        }
+        let counted = match counted {
+            Some(counted) => counted,
+            None => CountTokensResponse { input_tokens: Tally::new(asked).prompt().await, estimated: true },
+        };
+        Ok(Response::new(counted))
     }
 
     async fn list_models(
@@ -220,6 +233,7 @@ fn report(deployment: &Deployment) -> DeploymentReport {
         max_concurrent: deployment.admission.max_concurrent(),
         queued: u32::try_from(shown.queued).unwrap_or(u32::MAX),
         load_time: deployment.load_time().and_then(|span| span.try_into().ok()),
+        counts_tokens: deployment.engine.counts(),
     }
 }
 

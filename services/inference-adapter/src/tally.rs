@@ -6,6 +6,8 @@ use penstock_proto::inference::v1::{
     message::Content,
 };
 
+use tokio::task::spawn_blocking;
+
 use crate::tokens::{self, Counter};
 
 /// Bytes of a choice that are kept; what is longer is taken to go on like its beginning.
@@ -90,6 +92,15 @@ impl Tally {
     /// Tokens of the prompt and of the answer. Takes its time.
     pub(crate) fn count(&self) -> (i64, i64) {
         (self.prompt_tokens(), self.choices.iter().map(Said::tokens).fold(0, i64::saturating_add))
+    }
+
+    /// Tokens of the prompt, counted where that holds nobody up.
+    pub(crate) async fn prompt(self) -> i64 {
+        if tokens::may_count_here(self.bytes()) {
+            return self.prompt_tokens();
+        }
+        let (guess, _) = self.guess();
+        spawn_blocking(move || self.prompt_tokens()).await.unwrap_or(guess)
     }
 
     /// The same by size alone.
@@ -239,6 +250,16 @@ mod tests {
         let text = TextInput { prompt: Some(prompt), ..TextInput::default() };
         let text = GenerateRequest { input: Some(Input::Text(text)), ..GenerateRequest::default() };
         assert_eq!(Tally::new(text).count().0, 8);
+    }
+
+    #[tokio::test]
+    async fn a_prompt_alone_is_counted_the_same_however_long_it_is() {
+        for words in [3, 30_000] {
+            let request = chat(vec![user(Content::Text("word ".repeat(words)))]);
+            let (counted, said) = Tally::new(request.clone()).count();
+            assert_eq!((Tally::new(request).prompt().await, said), (counted, 0));
+            assert!(counted > words as i64, "{counted}");
+        }
     }
 
     #[test]

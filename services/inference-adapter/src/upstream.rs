@@ -27,8 +27,8 @@ use penstock_chassis::CallContext;
 use penstock_proto::{
     Reason,
     inference::v1::{
-        Capabilities, EmbedRequest, EmbedResponse, Extension, GenerateRequest, GenerateResponse,
-        ModerateRequest, ModerateResponse, generate_request::Input,
+        Capabilities, CountTokensResponse, EmbedRequest, EmbedResponse, Extension, GenerateRequest,
+        GenerateResponse, ModerateRequest, ModerateResponse, generate_request::Input,
     },
     metadata::REQUEST_ID,
 };
@@ -39,7 +39,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::{look::Looked, reading::Reading};
 use crate::{
     answer::Answer,
-    engine::{AnswerStream, Ask, Dialect, Engine, Reader as _, Target, deny::denied, url},
+    engine::{
+        AnswerStream, Ask, Dialect, Engine, Reader as _, Target, deny::denied, optional::understood, url,
+    },
     error::{Error, Fault},
     metrics::EngineMetrics,
     vectors::{append, check_dimensions, check_size, parts},
@@ -53,6 +55,8 @@ const ERROR_TIMEOUT: Duration = Duration::from_secs(1);
 const LISTING_MAX_BYTES: usize = 4 << 20;
 /// How long an engine may take to describe a model: it reads a file.
 const STUDY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long counting may take: a book is cut into tokens in a second or two.
+pub(crate) const COUNT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Larger vectors are read off the threads that serve streams: reading this much takes some milliseconds.
 const INLINE_MAX_BYTES: usize = 512 << 10;
 /// Connections to an engine that are kept for later.
@@ -234,7 +238,7 @@ impl<D: Dialect> Upstream<D> {
     async fn answer(&self, request: &GenerateRequest, context: &CallContext) -> Result<AnswerStream, Error> {
         self.admit(&request.extensions)?;
         self.study().await;
-        let ask = D::generate(request, &self.target)?;
+        let ask = D::generate(&understood(request, D::OPTIONAL), &self.target)?;
         let limits = self.http.limits;
         let patience = if request.stream { limits.first_token_timeout } else { limits.answer_timeout };
         let deadline = Instant::now() + patience;
@@ -314,6 +318,19 @@ impl<D: Dialect> Upstream<D> {
         Ok(whole.unwrap_or_default())
     }
 
+    /// The tokens of a request's input, as the engine counts them. `None`: it does not, whether it lacks the path or
+    /// answers with something else.
+    async fn tokens(&self, request: &GenerateRequest, context: &CallContext) -> Result<Option<i64>, Error> {
+        self.admit(&request.extensions)?;
+        let Some(ask) = D::count(request, &self.target)? else { return Ok(None) };
+        let asked = timeout(COUNT_TIMEOUT, self.whole(ask, context)).await;
+        match asked.unwrap_or_else(|_| Err(silent())) {
+            Ok(body) => Ok(D::counted(&body)),
+            Err(Fault { reason: Reason::NotOffered | Reason::EngineBadAnswer, .. }) => Ok(None),
+            Err(fault) => Err(self.fault(fault)),
+        }
+    }
+
     /// Sends the request; returns a head that says 200. `optional`: the engine need not have the path.
     async fn ask(
         &self,
@@ -374,6 +391,19 @@ impl<D: Dialect> Engine for Upstream<D> {
             body.and_then(|body| D::moderated(&body, request)).map_err(|fault| self.fault(fault))
         }
         .boxed()
+    }
+
+    fn counts(&self) -> bool {
+        D::COUNTS
+    }
+
+    fn count<'a>(
+        &'a self,
+        request: &'a GenerateRequest,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<Option<CountTokensResponse>, Error>> {
+        let counted = |tokens| CountTokensResponse { input_tokens: tokens, estimated: false };
+        async move { Ok(self.tokens(request, context).await?.map(counted)) }.boxed()
     }
 
     fn check(&self, timeout: Duration) -> BoxFuture<'_, Result<Duration, Fault>> {

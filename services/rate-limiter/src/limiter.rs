@@ -178,6 +178,8 @@ impl State {
     fn refusal(&self, applied: &[Applied], tokens: u64, now: Instant) -> Option<Refusal> {
         let worst = applied
             .iter()
+            // Who takes no token need not wait until there are some again.
+            .filter(|limit| needed(limit, tokens) > 0)
             .map(|limit| (limit.spec.fit(self.buckets.used(&limit.key, now), needed(limit, tokens)), limit))
             .filter(|(fit, _)| *fit != Fit::Now)
             .max_by_key(|(fit, _)| match fit {

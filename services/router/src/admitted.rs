@@ -130,8 +130,12 @@ impl Admitted {
             account.outcome = Some(Ok(()));
             account.first_content();
         }
+        let estimated = R::is_estimated(&answer);
         let mut response = Response::new(answer);
         self.tell(response.metadata_mut(), &candidate.model, failures, BYPASS);
+        if estimated {
+            insert(response.metadata_mut(), metadata::USAGE, "estimated");
+        }
         Ok(response)
     }
 

@@ -59,6 +59,8 @@ pub(crate) struct Asking<'a> {
 pub(crate) trait Ask: Clone + Default + Send {
     /// The answer at its commit point.
     type Answer: Send;
+    /// Whether the time that it takes says how soon the deployment answers.
+    const IS_TIMED: bool = true;
 
     /// Puts it to the adapter, under the name that the answer is to carry.
     fn ask(
@@ -171,8 +173,7 @@ impl Dispatch {
             let message = "too much of the traffic is asked again already";
             return Err(Error::new(Reason::ModelUnavailable, message).with_retry_after(RETRY_AFTER));
         };
-        let attempt =
-            Attempt::begin((asking.caller, asking.candidate, kind), request.is_streamed(), Some(paid));
+        let attempt = Attempt::begin((asking.caller, asking.candidate, kind), &request, Some(paid));
         match request.ask(self.adapter.clone(), asking).await {
             Ok(answer) => {
                 attempt.has_content();
@@ -218,21 +219,29 @@ struct Attempt {
     candidate: Candidate,
     noted: Noted,
     began: Instant,
-    streamed: bool,
+    /// `None`: how long it takes says nothing of answers.
+    streamed: Option<bool>,
     /// `None`: it is the first that reaches an engine.
     paid: Option<Withdrawal>,
 }
 
 impl Attempt {
-    fn begin(asking: (&Caller, &Candidate, AttemptKind), streamed: bool, paid: Option<Withdrawal>) -> Self {
+    fn begin<R: Ask>(
+        asking: (&Caller, &Candidate, AttemptKind),
+        request: &R,
+        paid: Option<Withdrawal>,
+    ) -> Self {
         let (caller, candidate, kind) = asking;
+        let streamed = R::IS_TIMED.then(|| request.is_streamed());
         let noted = caller.trail.begin(candidate, kind);
         Self { candidate: candidate.clone(), noted, began: Instant::now(), streamed, paid }
     }
 
     /// It has its first content.
     fn has_content(&self) {
-        self.candidate.deployment.load.times(self.streamed).first_content(self.began.elapsed());
+        if let Some(streamed) = self.streamed {
+            self.candidate.deployment.load.times(streamed).first_content(self.began.elapsed());
+        }
     }
 
     /// The answer is its.

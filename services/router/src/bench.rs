@@ -81,6 +81,7 @@ impl Bench {
             principal: &self.principal,
             steering: &self.steering,
             request: Some(&self.request),
+            counts: false,
             attempts: 4,
             all: false,
         };

@@ -39,6 +39,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) steering: &'a Steering,
     /// Only of a request for a text.
     pub(crate) request: Option<&'a GenerateRequest>,
+    /// Its tokens are to be counted, and no more.
+    pub(crate) counts: bool,
     /// Most deployments that will be asked.
     pub(crate) attempts: usize,
     /// It is a dry run: every deployment is to be shown, and nothing is taken.
@@ -139,7 +141,8 @@ struct Chooser<'a, R> {
 
 impl<'a, R: FnMut() -> f64> Chooser<'a, R> {
     fn new(registry: &'a Registry, asked: &'a Asked<'a>, now: Instant, random: R) -> Self {
-        let least_tokens = asked.request.map_or(0, prompt::least_tokens);
+        // What is too long is counted all the same: most often that is why.
+        let least_tokens = asked.request.filter(|_| !asked.counts).map_or(0, prompt::least_tokens);
         let streamed = asked.request.is_some_and(|request| request.stream);
         Self { registry, asked, least_tokens, streamed, now, random, is_own: true, turn: 0 }
     }
@@ -268,7 +271,8 @@ impl<'a, R: FnMut() -> f64> Chooser<'a, R> {
             }
         };
         let steering = self.asked.steering;
-        veto(place.opens_at.is_some_and(|at| at > self.now), Vetoes::CIRCUIT_OPEN);
+        let is_open = place.opens_at.is_some_and(|at| at > self.now);
+        veto(is_open && !self.needs_no_engine(deployment), Vetoes::CIRCUIT_OPEN);
         veto(!place.lacks.both(self.asked.needs).is_empty(), Vetoes::LACKS);
         veto(self.least_tokens > place.context_tokens, Vetoes::CONTEXT);
         veto(steering.tags.iter().any(|tag| !deployment.tags.contains(tag)), Vetoes::TAG);
@@ -281,6 +285,11 @@ impl<'a, R: FnMut() -> f64> Chooser<'a, R> {
             veto(seconds > most.as_secs_f64(), Vetoes::LATENCY);
         }
         vetoes
+    }
+
+    /// Tokens are to be counted, which its adapter does for it.
+    fn needs_no_engine(&self, deployment: &Deployment) -> bool {
+        self.asked.counts && !deployment.counts_tokens
     }
 
     /// The key by which requests go to the same deployment. `None`: nothing is said that they could have in common.

@@ -212,6 +212,17 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_waits_for_is_bounded() {
+        let (config, _) = read("");
+        assert_eq!((config.background_max, config.background_timeout), (64, Duration::from_secs(600)));
+        let (config, mistakes) = read("[router]\nbackground_max = 0\nbackground_timeout = '1h'");
+        assert_eq!(mistakes, Vec::<String>::new());
+        assert_eq!((config.background_max, config.background_timeout), (0, Duration::from_secs(3600)));
+        let (_, mistakes) = read("[router]\nbackground_max = 10001\nbackground_timeout = '61m'");
+        assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+    }
+
+    #[test]
     fn every_mistake_in_models_is_named() {
         let text = "[[models]]\nname='m'\naliases=['x']\ndeployments=['z']\nfallbacks=['n', 'gone']\n\
                     [[models]]\nname='n'\naliases=['m']\ndeployments=['a']\nfallbacks=['m']\n\

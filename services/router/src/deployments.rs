@@ -277,6 +277,7 @@ fn read(report: &DeploymentReport, load: Arc<Load>, now: Instant) -> Deployment 
         loaded: report.loaded,
         load_time: span(report.load_time),
         max_concurrent: report.max_concurrent,
+        counts_tokens: report.counts_tokens,
         load,
     }
 }

@@ -14,6 +14,7 @@ mod cache_policy;
 mod caps;
 mod choose;
 mod config;
+mod counting;
 mod decision;
 mod decisions;
 mod deployments;

@@ -54,6 +54,8 @@ pub(crate) struct Deployment {
     /// How long it takes until it is; `None`: not known.
     pub(crate) load_time: Option<Duration>,
     pub(crate) max_concurrent: u32,
+    /// Its engine counts tokens; else its adapter estimates them.
+    pub(crate) counts_tokens: bool,
     pub(crate) load: Arc<Load>,
 }
 

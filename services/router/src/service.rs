@@ -38,6 +38,7 @@ use crate::{
     cache_policy::{Directives, Plan},
     choose::{Asked, Decided, authorised, decide},
     config::{Config, LimiterFailure, Routing},
+    counting,
     decision::{Decision, Route, Steering},
     decisions::Decisions,
     deployments,
@@ -159,6 +160,7 @@ impl Router {
             principal: &principal,
             steering: &steering,
             request: Some(&request),
+            counts: false,
             attempts: self.config.attempts,
             all,
         };
@@ -410,9 +412,9 @@ impl Inference for Router {
 
     async fn count_tokens(
         &self,
-        _: Request<CountTokensRequest>,
+        request: Request<CountTokensRequest>,
     ) -> Result<Response<CountTokensResponse>, Status> {
-        Err(Status::unimplemented(""))
+        self.whole(request.map(counting::of_input)).await
     }
 
     async fn list_models(

@@ -1,13 +1,13 @@
-//! Requests whose answer comes in one piece and is never kept: vectors and judgements. They go the way of all
-//! requests: who asks, what, for which model, the limits, then one deployment after the other.
+//! Requests whose answer comes in one piece and is never kept: vectors, judgements and counts. They go the way of
+//! all requests: who asks, what, for which model, the limits, then one deployment after the other.
 
 use penstock_chassis::Channel;
 use penstock_proto::{
     Error, Reason, Violation,
     auth::v1::Principal,
     inference::v1::{
-        EmbedRequest, EmbedResponse, ModerateRequest, ModerateResponse, Prompt, Usage,
-        inference_client::InferenceClient, prompt::Kind,
+        CountTokensRequest, CountTokensResponse, EmbedRequest, EmbedResponse, GenerateRequest,
+        ModerateRequest, ModerateResponse, Prompt, Usage, inference_client::InferenceClient, prompt::Kind,
     },
     validate,
 };
@@ -25,7 +25,7 @@ use crate::{
 /// A request whose answer comes in one piece.
 pub(crate) trait Whole: Ask {
     /// What it needs of a deployment.
-    const NEEDS: Needs;
+    fn needs(&self) -> Needs;
 
     /// Everything that is wrong with it.
     fn violations(&self) -> Vec<Violation>;
@@ -38,6 +38,16 @@ pub(crate) trait Whole: Ask {
 
     /// What it did cost.
     fn usage(answer: &Self::Answer) -> Option<&Usage>;
+
+    /// The request for a text whose tokens are to be counted, if that is what it asks for.
+    fn counted(&self) -> Option<&GenerateRequest> {
+        None
+    }
+
+    /// Whether tokens in the answer are our estimate.
+    fn is_estimated(answer: &Self::Answer) -> bool {
+        Self::usage(answer).is_some_and(|usage| usage.estimated)
+    }
 }
 
 impl Ask for EmbedRequest {
@@ -55,7 +65,9 @@ impl Ask for EmbedRequest {
 }
 
 impl Whole for EmbedRequest {
-    const NEEDS: Needs = Needs::EMBEDDINGS;
+    fn needs(&self) -> Needs {
+        Needs::EMBEDDINGS
+    }
 
     fn violations(&self) -> Vec<Violation> {
         validate::embed_request(self)
@@ -89,7 +101,9 @@ impl Ask for ModerateRequest {
 }
 
 impl Whole for ModerateRequest {
-    const NEEDS: Needs = Needs::MODERATIONS;
+    fn needs(&self) -> Needs {
+        Needs::MODERATIONS
+    }
 
     fn violations(&self) -> Vec<Violation> {
         validate::moderate_request(self)
@@ -115,6 +129,54 @@ impl Whole for ModerateRequest {
 
     fn usage(_: &ModerateResponse) -> Option<&Usage> {
         None
+    }
+}
+
+impl Ask for CountTokensRequest {
+    type Answer = CountTokensResponse;
+    /// A tokenizer is much faster than a model.
+    const IS_TIMED: bool = false;
+
+    async fn ask(
+        mut self,
+        mut adapter: InferenceClient<Channel>,
+        asking: &Asking<'_>,
+    ) -> Result<CountTokensResponse, Status> {
+        self.request.get_or_insert_default().model = asking.candidate.model.to_string();
+        let _busy = asking.candidate.deployment.load.enter();
+        Ok(adapter.count_tokens(asking.addressed(self)?).await?.into_inner())
+    }
+}
+
+impl Whole for CountTokensRequest {
+    /// Those of the request itself: what nobody could answer has no tokens.
+    fn needs(&self) -> Needs {
+        self.request.as_ref().map(Needs::of).unwrap_or_default()
+    }
+
+    fn violations(&self) -> Vec<Violation> {
+        validate::count_tokens_request(self)
+    }
+
+    fn asked_model<'a>(&'a self, _: &'a Registry, _: &Principal) -> Result<&'a str, Error> {
+        Ok(self.request.as_ref().map_or("", |request| &request.model))
+    }
+
+    /// Nothing is read or said by a model.
+    fn estimate(&self) -> u64 {
+        0
+    }
+
+    fn usage(_: &CountTokensResponse) -> Option<&Usage> {
+        None
+    }
+
+    fn counted(&self) -> Option<&GenerateRequest> {
+        self.request.as_ref()
+    }
+
+    fn is_estimated(answer: &CountTokensResponse) -> bool {
+        answer.estimated
     }
 }
 

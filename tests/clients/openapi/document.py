@@ -47,6 +47,38 @@ ask("POST", one, template, json={}, status=422)
 ask("DELETE", one, template)
 ask("GET", one, template, status=404)
 
+asked = {"model": MODEL, "input": "hi", "max_output_tokens": 8}
+response = ask("POST", "/v1/responses", json=asked).json()["id"]
+ask("POST", "/v1/responses", json={**asked, "temperature": 9}, status=422)
+ask("POST", "/v1/responses", json={**asked, "model": "nobody's"}, status=404)
+ask("POST", "/v1/responses/input_tokens", json=asked)
+one, template = "/v1/responses/" + response, "/v1/responses/{id}"
+ask("GET", one, template)
+ask("GET", one + "/input_items", template + "/input_items", params={"limit": 1, "order": "asc"})
+ask("GET", one + "/input_items", template + "/input_items", params={"limit": 0}, status=422)
+ask("DELETE", one, template)
+ask("GET", one, template, status=404)
+begun = ask("POST", "/v1/responses", json={**asked, "background": True}).json()["id"]
+ask("POST", f"/v1/responses/{begun}/cancel", template + "/cancel")
+
+messages = {"model": MODEL, "messages": chat["messages"]}
+ask("POST", "/v1/messages", json={**messages, "max_tokens": 8})
+ask("POST", "/v1/messages", json=messages, status=400)
+ask("POST", "/v1/messages", json={**messages, "max_tokens": 8, "model": "nobody's"}, status=404)
+ask("POST", "/v1/messages/count_tokens", json=messages)
+
+plain = {"model": MODEL, "stream": False}
+ask("POST", "/api/chat", json={**plain, "messages": chat["messages"]})
+ask("POST", "/api/chat", json={**plain, "messages": []}, status=400)
+ask("POST", "/api/generate", json={**plain, "prompt": "hi"})
+ask("POST", "/api/generate", json={**plain, "prompt": "hi", "model": "nobody's"}, status=404)
+ask("POST", "/api/embed", json={"model": MODEL, "input": ["a", "b"]})
+ask("POST", "/api/embeddings", json={"model": MODEL, "prompt": "a"})
+ask("POST", "/api/show", json={"model": MODEL})
+ask("POST", "/api/show", json={"model": "nobody's"}, status=404)
+for path in ["/api/tags", "/api/ps", "/api/version"]:
+    ask("GET", path)
+
 ask("GET", "/v1/models")
 ask("GET", "/v1/models/" + MODEL, "/v1/models/{id}")
 ask("GET", "/v1/models/no/such:model", "/v1/models/{id}", status=404)

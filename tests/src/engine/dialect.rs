@@ -22,6 +22,8 @@ pub(super) enum Dialect {
     Texts,
     Embeddings,
     Moderations,
+    /// Tokens of prompts, by vLLM, llama.cpp and Anthropic.
+    Counts,
 }
 
 /// What one answer needs to know of its request.
@@ -88,7 +90,7 @@ impl Voice {
             Dialect::Ollama => self.ollama_line(step),
             Dialect::Anthropic => None,
             Dialect::Texts => self.text_chunk(step),
-            Dialect::Embeddings | Dialect::Moderations => None,
+            Dialect::Embeddings | Dialect::Moderations | Dialect::Counts => None,
         }
     }
 
@@ -201,6 +203,7 @@ impl Voice {
             }),
             Dialect::Embeddings => texts::embeddings(&self.body, self.vectors),
             Dialect::Moderations => texts::moderations(&self.body, &self.id.replace("chatcmpl", "modr")),
+            Dialect::Counts => self.count(),
             Dialect::OpenAi => json!({
                 "id": self.id, "object": "chat.completion", "created": CREATED, "model": self.model,
                 "system_fingerprint": "fp_scripted", "usage": self.openai_usage(),
@@ -218,6 +221,17 @@ impl Voice {
             ollama::as_generate(&mut answer);
         }
         answer.to_string().into_bytes()
+    }
+
+    /// The prompt's tokens: vLLM's `/tokenize` gives them and their number, llama.cpp's them alone.
+    fn count(&self) -> Value {
+        let count = self.usage.0;
+        let tokens = vec![1; count as usize];
+        match self.path.as_str() {
+            "/tokenize" if self.body.get("content").is_some() => json!({"tokens": tokens}),
+            "/tokenize" => json!({"count": count, "max_model_len": 4096, "tokens": tokens}),
+            _ => json!({"input_tokens": count}),
+        }
     }
 
     fn openai_usage(&self) -> Value {

@@ -7,28 +7,34 @@ use penstock_tests::{
 };
 
 /// Runs a script against the simulated engine; it must exit with 0.
-async fn judge(topology: Topology, script: &str) {
+async fn judge(topology: Topology, script: &str, environment: &[(&str, &str)]) {
     let model = model("penstock-simulated", &["sim"], "");
     let config =
         format!("[[deployments]]\nid = \"sim\"\nengine = \"simulated\"\ntokens_per_second = 100000\n{model}");
     let mesh = Plan::new(topology, &config).start().await;
-    clients::run(&format!("clients/openapi/{script}"), &mesh, &[]).await;
+    clients::run(&format!("clients/openapi/{script}"), &mesh, environment).await;
 }
 
 both! {
     async fn the_document_is_valid_and_answers_are_as_it_says(topology: Topology) {
-        judge(topology, "document.py").await;
+        judge(topology, "document.py", &[]).await;
     }
 }
 
 both! {
     async fn a_client_that_is_generated_from_the_document_completes_a_chat(topology: Topology) {
-        judge(topology, "client.py").await;
+        judge(topology, "client.py", &[]).await;
     }
 }
 
 both! {
     async fn schemathesis_finds_no_failure_and_no_answer_that_breaks_the_document(topology: Topology) {
-        judge(topology, "fuzz.py").await;
+        judge(topology, "fuzz.py", &[("OPENAPI_PATHS", "exclude")]).await;
+    }
+}
+
+both! {
+    async fn schemathesis_finds_no_failure_in_the_apis_of_others(topology: Topology) {
+        judge(topology, "fuzz.py", &[("OPENAPI_PATHS", "include")]).await;
     }
 }

@@ -204,6 +204,13 @@ both! {
         let client = mesh.client();
         let response = stream(&client, asked("?", json!({}))).await;
         assert_eq!(get(&client, &id(&response)).await, response);
+        let replay = client.get(&format!("{}?stream=true&starting_after=2", path(&id(&response)))).await;
+        assert_eq!(replay.header("content-type"), Some("text/event-stream"));
+        let replay = String::from_utf8(replay.body.to_vec()).unwrap();
+        let numbered: Vec<Value> = replay.lines().filter_map(|line| line.strip_prefix("data: "))
+            .map(|data| serde_json::from_str(data).unwrap()).collect();
+        assert_eq!(numbered[0]["sequence_number"], 3, "{replay}");
+        assert_eq!(numbered.last().unwrap()["response"], response);
         let next = asked("and?", json!({"previous_response_id": id(&response)}));
         create(&client, &next).await;
         let whole = [("user", "?"), ("assistant", "Hello, world!"), ("user", "and?")];

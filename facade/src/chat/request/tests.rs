@@ -87,7 +87,7 @@ fn every_named_member_is_typed() {
                 .into(),
         }),
         response: None,
-        thinking_json: None,
+        optional_extensions: vec![],
         extensions: vec![],
     };
     assert_eq!(request, expected);

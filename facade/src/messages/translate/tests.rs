@@ -70,6 +70,7 @@ fn members_have_their_fields() {
         parsed(&request.response_format_json),
         json!({"type": "json_schema", "json_schema": {"name": "answer", "strict": true, "schema": {"type": "object"}}})
     );
+    assert_eq!(request.optional_extensions, ["cache_control"]);
     // What nobody here knows goes on to the engine.
     let others: Vec<_> =
         request.extensions.iter().map(|one| (one.name.as_str(), one.json.as_str())).collect();
@@ -81,7 +82,10 @@ fn members_have_their_fields() {
 
 #[test]
 fn what_is_not_given_is_not_set() {
-    let request = translated(json!({"stop_sequences": [], "tools": null, "mcp_servers": [], "metadata": {}}));
+    let keeping = json!({"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]});
+    let request = translated(json!({
+        "stop_sequences": [], "tools": null, "mcp_servers": [], "metadata": {}, "context_management": keeping,
+    }));
     let input = request.input.clone();
     let expected = GenerateRequest {
         model: "m".into(),
@@ -109,7 +113,9 @@ fn thinking_becomes_an_effort_and_stays_what_it_is() {
         let request = translated(
             json!({"max_tokens": 65536, "thinking": thinking, "output_config": {"effort": effort}}),
         );
-        let thinking = request.thinking_json.map(|json| serde_json::from_str::<Value>(&json).unwrap());
+        let thinking = request.extensions.iter().find(|extension| extension.name == "thinking");
+        assert_eq!(request.optional_extensions.contains(&"thinking".to_owned()), thinking.is_some());
+        let thinking = thinking.map(|found| serde_json::from_str::<Value>(&found.json).unwrap());
         (request.reasoning_effort, thinking)
     };
     for (budget, word) in
@@ -273,6 +279,10 @@ fn what_is_wrong_has_its_place() {
         (
             json!({"mcp_servers": [{}]}),
             "mcp_servers: no servers of tools are called here: offer their tools in `tools`, and call them yourself",
+        ),
+        (
+            json!({"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}),
+            "context_management: no context is edited here: leave it out, and shorten the conversation yourself",
         ),
         (json!({"container": "c"}), "container: no code is run here: leave it out"),
         (

@@ -18,7 +18,7 @@ pub(super) fn version() -> Value {
     json!({
         "name": "anthropic-version", "in": "header", "required": false,
         "description": "The version of Anthropic's API that the client speaks.",
-        "schema": {"type": "string", "enum": ["2023-06-01"]},
+        "schema": {"type": "string", "enum": ["2023-06-01", "2026-10-21"]},
     })
 }
 

@@ -115,6 +115,7 @@ fn property(schema: &str, member: &str) -> (Value, &'static str) {
             "Refused unless it is empty: no servers of tools are called here.",
         ),
         (_, "container") => (json!({"type": "null"}), "Refused: no code is run here."),
+        (_, "thread") => (json!({"type": "null"}), "Refused: no thread is kept here."),
         (_, "context_management") => (
             json!({"type": "object", "maxProperties": 0}),
             "Refused unless it is empty: no context is edited here.",

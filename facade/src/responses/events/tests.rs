@@ -17,7 +17,13 @@ fn terms(request: &str) -> ResponseTerms {
 fn chunk(delta: Delta, finish_reason: Option<&str>) -> GenerateChunk {
     let finish_reason = finish_reason.map(str::to_owned);
     let choice = Choice { delta: Some(delta), finish_reason, ..Choice::default() };
-    GenerateChunk { id: ID.into(), created: 7, model: "m".into(), choices: vec![choice], ..GenerateChunk::default() }
+    GenerateChunk {
+        id: ID.into(),
+        created: 7,
+        model: "m".into(),
+        choices: vec![choice],
+        ..GenerateChunk::default()
+    }
 }
 
 fn thought(text: &str) -> Delta {
@@ -34,8 +40,11 @@ fn refusal(text: &str) -> Delta {
 
 /// A fragment of a call: the first one has `name`.
 fn fragment(index: i64, name: Option<&str>, arguments: &str) -> Delta {
-    let function =
-        FunctionCall { name: name.map(Into::into), arguments: Some(arguments.into()), ..FunctionCall::default() };
+    let function = FunctionCall {
+        name: name.map(Into::into),
+        arguments: Some(arguments.into()),
+        ..FunctionCall::default()
+    };
     let call = ToolCall {
         index: Some(index),
         id: name.map(|_| format!("call_{index}")),
@@ -46,7 +55,8 @@ fn fragment(index: i64, name: Option<&str>, arguments: &str) -> Delta {
 }
 
 fn custom(index: i64, name: Option<&str>, input: &str) -> Delta {
-    let custom = CustomCall { name: name.map(Into::into), input: Some(input.into()), ..CustomCall::default() };
+    let custom =
+        CustomCall { name: name.map(Into::into), input: Some(input.into()), ..CustomCall::default() };
     let call = ToolCall {
         index: Some(index),
         id: name.map(|_| format!("call_{index}")),
@@ -58,7 +68,13 @@ fn custom(index: i64, name: Option<&str>, input: &str) -> Delta {
 
 fn usage() -> GenerateChunk {
     let usage = Usage { prompt_tokens: 3, completion_tokens: 4, total_tokens: 7, ..Usage::default() };
-    GenerateChunk { id: ID.into(), created: 7, model: "m".into(), usage: Some(usage), ..GenerateChunk::default() }
+    GenerateChunk {
+        id: ID.into(),
+        created: 7,
+        model: "m".into(),
+        usage: Some(usage),
+        ..GenerateChunk::default()
+    }
 }
 
 /// The events, each with the name before its data.
@@ -88,7 +104,10 @@ fn types(events: &[Value]) -> Vec<&str> {
 #[test]
 fn a_text_is_told_in_the_order_of_the_specification() {
     let chunks = [
-        chunk(Delta { role: Some("assistant".into()), content: Some(String::new()), ..Delta::default() }, None),
+        chunk(
+            Delta { role: Some("assistant".into()), content: Some(String::new()), ..Delta::default() },
+            None,
+        ),
         chunk(text("Hé\n"), None),
         chunk(text("llo"), Some("stop")),
         usage(),
@@ -215,7 +234,8 @@ fn a_call_whose_name_comes_late_begins_with_its_name() {
         }],
         ..Delta::default()
     };
-    let chunks = [chunk(fragment(0, None, "{"), None), chunk(late, None), chunk(fragment(0, None, "}"), Some("stop"))];
+    let chunks =
+        [chunk(fragment(0, None, "{"), None), chunk(late, None), chunk(fragment(0, None, "}"), Some("stop"))];
     let events = streamed("{}", &chunks).unwrap();
     assert_eq!(events[2]["item"]["name"], "f");
     assert_eq!(events[2]["item"]["arguments"], "");
@@ -282,7 +302,8 @@ fn log_probabilities_go_with_their_text() {
         with("", r#"{"content":[{"token":"c"}]}"#, Some("stop")),
     ];
     let events = streamed("{}", &chunks).unwrap();
-    let deltas: Vec<_> = events.iter().filter(|event| event["type"] == "response.output_text.delta").collect();
+    let deltas: Vec<_> =
+        events.iter().filter(|event| event["type"] == "response.output_text.delta").collect();
     assert_eq!(deltas[0]["logprobs"], json!([{"token": "0"}, {"token": "a", "logprob": -0.1}]));
     assert_eq!(deltas[1]["logprobs"], json!([{"token": "b"}]));
     let all = json!([{"token": "0"}, {"token": "a", "logprob": -0.1}, {"token": "b"}, {"token": "c"}]);

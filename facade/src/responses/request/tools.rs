@@ -56,7 +56,8 @@ object!(CustomFormat {
 pub(super) fn tools(tools: Vec<InputTool>, found: &mut Vec<Violation>) -> Vec<Tool> {
     let mut told = Vec::with_capacity(tools.len());
     for (index, tool) in tools.into_iter().enumerate() {
-        if !matches!(tool.r#type.as_str(), "function" | "custom" | "") && found.len() < super::VIOLATIONS_MAX
+        if !matches!(tool.r#type.as_str(), "function" | "custom" | "")
+            && found.len() < super::refused::VIOLATIONS_MAX
         {
             // A search, a computer, … : what it gives would be missing in the answer.
             found.push(Violation::new(format!("tools[{index}].type"), HOSTED));

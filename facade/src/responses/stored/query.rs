@@ -18,18 +18,35 @@ pub(super) struct Page {
     pub(super) newest_first: bool,
 }
 
+/// That a response is to be given as its events.
+#[derive(Debug, PartialEq)]
+pub(super) struct Replay {
+    /// The number of the last event that the caller has.
+    pub(super) after: Option<usize>,
+}
+
 /// Reads the query of one response.
 ///
 /// # Errors
 /// A parameter is unknown, or asks for what cannot be had; the violations name every one, up to a bound.
-pub(super) fn of_one(uri: &Uri) -> Result<(), Error> {
-    read(uri, |name, text| match (name, text) {
-        ("stream", "false") | ("include_obfuscation", _) => Ok(()),
-        ("stream", "true") => Err("must be false: what is kept is given as a whole".to_owned()),
-        ("stream", _) => Err("must be true or false".to_owned()),
-        ("starting_after", _) => Err("means nothing without stream".to_owned()),
-        _ => Err("is not a parameter of a response".to_owned()),
-    })
+pub(super) fn of_one(uri: &Uri) -> Result<Option<Replay>, Error> {
+    let (mut stream, mut after) = (false, None);
+    read(uri, |name, text| {
+        match (name, text) {
+            ("stream", "true") => stream = true,
+            ("stream", "false") | ("include_obfuscation", _) => {}
+            ("stream", _) => return Err("must be true or false".to_owned()),
+            ("starting_after", _) => {
+                after = Some(text.parse().map_err(|_| "must be the number of an event")?);
+            }
+            _ => return Err("is not a parameter of a response".to_owned()),
+        }
+        Ok(())
+    })?;
+    if after.is_some() && !stream {
+        return Err(Error::Invalid(vec![Violation::new("starting_after", "means nothing without stream")]));
+    }
+    Ok(stream.then_some(Replay { after }))
 }
 
 /// Reads the query of a list of items.
@@ -100,7 +117,10 @@ mod tests {
         assert_eq!(page(""), Some(Page { after: None, limit: 20, newest_first: true }));
         let some = page("after=msg_1&limit=5&order=asc&include[]=a&include%5B%5D=b&include=c");
         assert_eq!(some, Some(Page { after: Some("msg_1".into()), limit: 5, newest_first: false }));
-        assert!(of_one(&uri("include[]=a&stream=false&include_obfuscation=true")).is_ok());
+        let one = |query| of_one(&uri(query)).ok();
+        assert_eq!(one("include[]=a&stream=false&include_obfuscation=true"), Some(None));
+        assert_eq!(one("stream=true"), Some(Some(Replay { after: None })));
+        assert_eq!(one("stream=true&starting_after=7"), Some(Some(Replay { after: Some(7) })));
     }
 
     /// A5.
@@ -116,7 +136,8 @@ mod tests {
             assert_eq!(named(of_items(&uri(query))), fields, "{query}");
         }
         for (query, fields) in [
-            ("stream=true&starting_after=1", vec!["stream", "starting_after"]),
+            ("starting_after=1", vec!["starting_after"]),
+            ("stream=true&starting_after=-1", vec!["starting_after"]),
             ("stream=1", vec!["stream"]),
             ("limit=1", vec!["limit"]),
         ] {

@@ -1,8 +1,9 @@
 //! Texts as strings and as tokens: what may be empty, how many there may be.
 
-use super::super::{embed_request, generate_request, moderate_request};
+use super::super::{count_tokens_request, embed_request, generate_request, moderate_request};
 use crate::inference::v1::{
-    EmbedRequest, GenerateRequest, ModerateRequest, Prompt, TextInput, TextList, TokenList, TokenLists,
+    CountTokensRequest, EmbedRequest, GenerateRequest, ModerateRequest, Prompt, TextInput, TextList,
+    TokenList, TokenLists,
     generate_request::Input,
     prompt::{
         self,
@@ -116,4 +117,14 @@ fn what_is_judged_has_its_shape() {
     let named =
         ModerateRequest { model: Some("a\nb".into()), input_json: "\"x\"".into(), ..Default::default() };
     assert_eq!(moderate_request(&named)[0].field, "model");
+}
+
+#[test]
+fn what_is_counted_is_valid_if_it_could_be_asked() {
+    let fields = |request: Option<GenerateRequest>| {
+        let violations = count_tokens_request(&CountTokensRequest { request });
+        violations.into_iter().map(|violation| violation.field).collect::<Vec<_>>()
+    };
+    assert_eq!(fields(None), ["request"]);
+    assert_eq!(fields(Some(GenerateRequest::default())), ["model", "messages"]);
 }

@@ -12,7 +12,10 @@ use http::{HeaderName, HeaderValue};
 use penstock_proto::inference::v1::{Capabilities, EmbedRequest, EmbedResponse, GenerateRequest};
 use serde_json::Value;
 
-use super::{Ask, Detail, Dialect, Learnt, Target, openai::list};
+use super::{
+    Ask, Detail, Dialect, Learnt, Target,
+    openai::{count, list},
+};
 use crate::{
     error::{Error, Fault},
     frames::Sse,
@@ -35,6 +38,8 @@ impl Dialect for Anthropic {
     const STREAM_TYPE: &'static str = "text/event-stream";
     /// Another name for the bound of an answer, which the gateway caps.
     const DENIED: &'static [&'static str] = &["max_tokens_to_sample"];
+    const COUNTS: bool = true;
+    const OPTIONAL: &'static [&'static str] = &["cache_control", "thinking", "thinking_blocks"];
 
     fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error> {
         let body = request::encode(request, target)?;
@@ -47,6 +52,15 @@ impl Dialect for Anthropic {
 
     fn embedded(_: &[u8], _: &EmbedRequest) -> Result<EmbedResponse, Fault> {
         Err(Fault::bad_answer("this engine makes no vectors"))
+    }
+
+    fn count(request: &GenerateRequest, target: &Target) -> Result<Option<Ask>, Error> {
+        let body = request::encode_count(request, target)?;
+        Ok(Some(Ask { path: "/messages/count_tokens", body }))
+    }
+
+    fn counted(body: &[u8]) -> Option<i64> {
+        count::read(body)
     }
 
     fn models(body: &[u8]) -> Option<Vec<String>> {

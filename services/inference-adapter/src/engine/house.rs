@@ -33,7 +33,50 @@ fn without(extensions: &[Extension], is_left_out: impl Fn(&Extension) -> bool) -
 
 #[cfg(test)]
 mod tests {
+    use penstock_proto::inference::v1::{
+        ChatInput, GenerateRequest, Message, generate_request::Input, message::Content,
+    };
+    use serde_json::Value;
+
     use super::*;
+    use crate::engine::{
+        Dialect, Target, anthropic::Anthropic, llama_cpp::LlamaCpp, ollama::Ollama, openai::OpenAi, vllm::Vllm,
+    };
+
+    const GIVEN: [(&str, &str); 5] = [
+        ("options", r#"{"num_thread":4}"#),
+        ("keep_alive", "-1"),
+        ("truncate", "false"),
+        ("shift", "true"),
+        ("top_k", "40"),
+    ];
+
+    fn body<D: Dialect>() -> Value {
+        let content = Some(Content::Text("x".into()));
+        let message = Message { role: "user".into(), content, ..Message::default() };
+        let extension = |(name, json): (&str, &str)| Extension { name: name.into(), json: json.into() };
+        let request = GenerateRequest {
+            input: Some(Input::Chat(ChatInput { messages: vec![message] })),
+            extensions: GIVEN.map(extension).into(),
+            ..GenerateRequest::default()
+        };
+        let target = Target::of("d".into(), "http://127.0.0.1:1".parse().unwrap(), "m".into());
+        serde_json::from_slice(&D::generate(&request, &target).unwrap().body).unwrap()
+    }
+
+    #[test]
+    fn an_ollama_gets_it_and_nobody_else_does() {
+        for body in [body::<OpenAi>(), body::<Vllm>(), body::<LlamaCpp>(), body::<Anthropic>()] {
+            for (name, _) in &GIVEN[..4] {
+                assert_eq!(body.get(name), None, "{body}");
+            }
+            assert_eq!(body["top_k"], 40, "{body}");
+        }
+        let body = body::<Ollama>();
+        assert_eq!((&body["options"]["num_thread"], &body["options"]["top_k"]), (&4.into(), &40.into()));
+        assert_eq!((&body["keep_alive"], &body["shift"]), (&(-1).into(), &true.into()));
+        assert_eq!(body.get("top_k"), None);
+    }
 
     #[test]
     fn only_what_keeps_house_is_left_out() {

@@ -4,13 +4,13 @@
 use penstock_proto::inference::v1::{
     Capabilities, EmbedRequest, EmbedResponse, GenerateRequest, generate_request::Input,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Ask, Detail, Dialect, Learnt, Target,
     lacks::{Lack, refuse},
     openai::{
-        OpenAi, list,
+        OpenAi, count, list,
         request::{Habits, encode},
     },
 };
@@ -49,6 +49,7 @@ impl Dialect for LlamaCpp {
     /// the gateway caps.
     const DENIED: &'static [&'static str] =
         &["n_discard", "id_slot", "slot_id", "n_cmpl", "n_predict", "chat_template"];
+    const COUNTS: bool = true;
 
     fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error> {
         refuse(request, LACKS)?;
@@ -68,6 +69,28 @@ impl Dialect for LlamaCpp {
 
     fn embedded(body: &[u8], request: &EmbedRequest) -> Result<EmbedResponse, Fault> {
         OpenAi::embedded(body, request)
+    }
+
+    /// Conversations by their own path, which takes what an answer is asked for with; older servers and
+    /// llama-cpp-python do not have it.
+    fn count(request: &GenerateRequest, target: &Target) -> Result<Option<Ask>, Error> {
+        refuse(request, LACKS)?;
+        let ask = match &request.input {
+            Some(Input::Text(text)) => {
+                let Some(text) = count::only_text(text) else { return Ok(None) };
+                // As it begins every prompt.
+                let body = json!({"content": text, "add_special": true}).to_string().into_bytes();
+                Ask { path: "/../tokenize", body }
+            }
+            _ => {
+                Ask { path: "/chat/completions/input_tokens", body: encode(request, &target.model, HABITS)? }
+            }
+        };
+        Ok(Some(ask))
+    }
+
+    fn counted(body: &[u8]) -> Option<i64> {
+        count::read(body)
     }
 
     fn models(body: &[u8]) -> Option<Vec<String>> {

@@ -1,6 +1,7 @@
 //! The dialect of OpenAI's API, as vLLM, llama.cpp, LM Studio, SGLang and many others speak it.
 
 mod chunk;
+pub(super) mod count;
 mod judgements;
 pub(super) mod list;
 pub(super) mod request;

@@ -13,8 +13,8 @@ use penstock_chassis::{CallContext, Channel, Chassis, MESSAGE_MAX_BYTES};
 use penstock_proto::{
     Reason,
     inference::v1::{
-        Capabilities, EmbedRequest, EmbedResponse, GenerateRequest, ListModelsRequest, ModerateRequest,
-        ModerateResponse, inference_client::InferenceClient,
+        Capabilities, CountTokensRequest, CountTokensResponse, EmbedRequest, EmbedResponse, GenerateRequest,
+        ListModelsRequest, ModerateRequest, ModerateResponse, inference_client::InferenceClient,
     },
     metadata::{AUTHORIZATION, CACHE_CONTROL, HOPS},
 };
@@ -33,7 +33,7 @@ use super::{AnswerStream, Engine, deny::denied};
 use crate::{
     answer::Answer,
     error::{Error, Fault},
-    upstream::{Limits, silent, unix_now},
+    upstream::{COUNT_TIMEOUT, Limits, silent, unix_now},
 };
 
 /// Meshes that a request may go through: an edge, a region, a cluster, and one to spare.
@@ -192,6 +192,34 @@ impl Engine for Penstock {
             let asked = timeout(self.limits.answer_timeout, client.moderate(message)).await;
             let answer = self.outcome(asked.map_err(|_| silent()))?;
             Ok(ModerateResponse { model: request.model.clone().unwrap_or_default(), ..answer })
+        }
+        .boxed()
+    }
+
+    fn counts(&self) -> bool {
+        true
+    }
+
+    fn count<'a>(
+        &'a self,
+        request: &'a GenerateRequest,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<Option<CountTokensResponse>, Error>> {
+        async move {
+            denied(&request.extensions, &[], &self.deny).map_err(Error::Request)?;
+            let request = Some(GenerateRequest { model: self.model.clone(), ..request.clone() });
+            let message = self
+                .request(CountTokensRequest { request }, context)
+                .map_err(|fault| fault.of(&self.deployment))?;
+            let mut client = self.inference.clone();
+            match timeout(COUNT_TIMEOUT, client.count_tokens(message)).await {
+                // One of before there was such a call.
+                Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(None),
+                asked => {
+                    let counted = self.outcome(asked.map_err(|_| silent()))?;
+                    Ok(Some(counted).filter(|counted| counted.input_tokens > 0))
+                }
+            }
         }
         .boxed()
     }

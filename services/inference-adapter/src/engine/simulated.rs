@@ -21,8 +21,8 @@ use penstock_proto::{
     Reason, Violation,
     fingerprint::fingerprint,
     inference::v1::{
-        EmbedRequest, EmbedResponse, Embedding, GenerateRequest, ModerateRequest, ModerateResponse, Usage,
-        prompt::Kind,
+        CountTokensResponse, EmbedRequest, EmbedResponse, Embedding, GenerateRequest, ModerateRequest,
+        ModerateResponse, Usage, prompt::Kind,
     },
 };
 use tokio::time::sleep;
@@ -208,6 +208,19 @@ impl Engine for Simulated {
         _: &'a CallContext,
     ) -> BoxFuture<'a, Result<ModerateResponse, Error>> {
         std::future::ready(Err(Error::NotOffered("this engine judges nothing"))).boxed()
+    }
+
+    fn counts(&self) -> bool {
+        true
+    }
+
+    fn count<'a>(
+        &'a self,
+        request: &'a GenerateRequest,
+        _: &'a CallContext,
+    ) -> BoxFuture<'a, Result<Option<CountTokensResponse>, Error>> {
+        let input_tokens = script::prompt_tokens(request);
+        std::future::ready(Ok(Some(CountTokensResponse { input_tokens, estimated: false }))).boxed()
     }
 
     fn check(&self, _timeout: Duration) -> BoxFuture<'_, Result<Duration, Fault>> {

@@ -1,14 +1,15 @@
-//! vLLM: OpenAI's dialect, its own habits, and what it would ignore or must not be told.
+//! vLLM: OpenAI's dialect, its own habits, its tokenizer, and what it would ignore or must not be told.
 
 use std::borrow::Cow;
 
 use penstock_proto::inference::v1::{EmbedRequest, EmbedResponse, GenerateRequest, generate_request::Input};
+use serde_json::json;
 
 use super::{
     Ask, Dialect, Learnt, Target,
     lacks::{Lack, refuse},
     openai::{
-        OpenAi, list,
+        OpenAi, count, list,
         request::{Habits, encode},
     },
 };
@@ -57,6 +58,7 @@ impl Dialect for Vllm {
     /// have crashed it (CVE-2025-61620, CVE-2025-62164).
     const DENIED: &'static [&'static str] =
         &["kv_transfer_params", "request_id", "priority", "prompt_embeds", "chat_template"];
+    const COUNTS: bool = true;
 
     fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error> {
         refuse(request, LACKS)?;
@@ -81,11 +83,63 @@ impl Dialect for Vllm {
         OpenAi::embedded(body, request)
     }
 
+    fn count(request: &GenerateRequest, target: &Target) -> Result<Option<Ask>, Error> {
+        refuse(request, LACKS)?;
+        let body = match &request.input {
+            Some(Input::Text(text)) => {
+                let Some(text) = count::only_text(text) else { return Ok(None) };
+                json!({"model": target.model, "prompt": text}).to_string().into_bytes()
+            }
+            _ => count::conversation(request, &target.model, HABITS)?,
+        };
+        Ok(Some(Ask { path: "/../tokenize", body }))
+    }
+
+    fn counted(body: &[u8]) -> Option<i64> {
+        count::read(body)
+    }
+
     fn models(body: &[u8]) -> Option<Vec<String>> {
         list::names(body)
     }
 
     fn listed(body: &[u8], target: &Target) -> Learnt {
         list::learnt(body, &target.model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_proto::inference::v1::{ChatInput, Extension, Message, Prompt, TextInput, prompt::Kind};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn body(input: Input, extensions: &[(&str, &str)]) -> Result<Value, Error> {
+        let extension = |(name, json): &(&str, &str)| Extension { name: (*name).into(), json: (*json).into() };
+        let request = GenerateRequest {
+            input: Some(input),
+            extensions: extensions.iter().map(extension).collect(),
+            ..GenerateRequest::default()
+        };
+        let target = Target::of("d".into(), "http://127.0.0.1:1".parse().unwrap(), "m".into());
+        Ok(serde_json::from_slice(&Vllm::generate(&request, &target)?.body).unwrap())
+    }
+
+    #[test]
+    fn a_penalty_of_repetition_has_its_own_name_here() {
+        let message = Message { role: "user".into(), ..Message::default() };
+        let chat = || Input::Chat(ChatInput { messages: vec![message.clone()] });
+        let text = || {
+            let prompt = Some(Prompt { kind: Some(Kind::Text("x".into())) });
+            Input::Text(TextInput { prompt, ..TextInput::default() })
+        };
+        for input in [chat(), text()] {
+            let body = body(input, &[("top_k", "40"), ("repeat_penalty", "1.10")]).unwrap();
+            assert_eq!((&body["repetition_penalty"], &body["top_k"]), (&json!(1.1), &json!(40)));
+            assert_eq!(body.get("repeat_penalty"), None);
+        }
+        let twice = body(chat(), &[("repetition_penalty", "1"), ("repeat_penalty", "2")]);
+        assert!(matches!(twice, Err(Error::Request(found)) if found[0].field == "repetition_penalty"));
     }
 }

@@ -77,6 +77,17 @@ impl Call {
         outcome.map(Response::new).map_err(Status::from)
     }
 
+    /// Ends a call that counted tokens. A tokenizer that works says nothing of the model behind it, nor does one that
+    /// fails (D7): that nobody is there is all that speaks against the deployment.
+    pub(super) fn counted<T>(mut self, outcome: Result<T, Error>) -> Result<T, Error> {
+        match outcome.as_ref().map(drop).map_err(Error::reason) {
+            Err(reason @ Reason::EngineUnreachable) => self.end(Err(reason)),
+            Err(reason) => self.close(reason.as_str()),
+            Ok(()) => self.close("ok"),
+        }
+        outcome
+    }
+
     /// Counts the answer as one whose usage is an estimate.
     pub(super) fn estimated(&self) {
         if self.is_counted() {
@@ -115,8 +126,13 @@ impl Call {
     /// Ends the call though the engine goes on. How long an answer gets is up to who asks for it, and how soon it is
     /// read, too: a breaker that opened for that would be in the hands of callers (D2).
     fn expire(&mut self, reason: Reason) {
+        self.close(reason.as_str());
+    }
+
+    /// Ends the call without a word on the deployment.
+    fn close(&mut self, outcome: &'static str) {
         self.ended = true;
-        self.count(reason.as_str());
+        self.count(outcome);
     }
 }
 

@@ -64,6 +64,21 @@ fn all_buckets_or_none() {
     assert_eq!(refusal.levels.len(), 3);
 }
 
+/// Counting tokens takes a request and none of them.
+#[test]
+fn who_takes_no_token_is_let_in_though_none_are_left() {
+    let now = Instant::now();
+    let limiter =
+        limiter(vec![rule(Scope::Key, Unit::Requests, 60, 3), rule(Scope::Key, Unit::Tokens, 1000, 1000)]);
+    let used = limiter.reserve(&of("k"), 1000, Uuid::now_v7, now).unwrap();
+    limiter.settle(used.reservation.unwrap(), 5000, now);
+    for left in [1, 0] {
+        limiter.reserve(&of("k"), 0, Uuid::now_v7, now).unwrap();
+        assert_eq!(remaining(&limiter, "k", now), [left, 0]);
+    }
+    assert_eq!(limiter.reserve(&of("k"), 0, Uuid::now_v7, now).unwrap_err().by.name, "key.requests");
+}
+
 #[test]
 fn the_hint_is_when_every_limit_lets_it_pass() {
     let now = Instant::now();
@@ -110,9 +125,9 @@ fn settling_replaces_the_estimate_once() {
     limiter.settle(more, 0, now);
     limiter.settle(Uuid::nil(), 1000, now);
     assert_eq!(remaining(&limiter, "k", now), [7, 0]);
-    // 40 + 800 of 600 used: a debt of 240, which one minute's 600 pay in 24 s.
-    let refusal = limiter.reserve(&of("k"), 0, Uuid::now_v7, now).unwrap_err();
-    assert_eq!(refusal.retry_after, Some(Duration::from_secs(24)));
+    // 40 + 800 of 600 used: a debt of 240, which one minute's 600 pay in 24 s, and the next one in 0.1 s.
+    let refusal = limiter.reserve(&of("k"), 1, Uuid::now_v7, now).unwrap_err();
+    assert_eq!(refusal.retry_after, Some(Duration::from_millis(24_100)));
     assert_eq!(limiter.size().reservations, 0);
 }
 

@@ -6,7 +6,7 @@ mod scripted;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use penstock_proto::inference::v1::{EmbedRequest, GenerateRequest};
+use penstock_proto::inference::v1::{CountTokensRequest, EmbedRequest, GenerateRequest};
 
 use self::scripted::*;
 use super::*;
@@ -338,6 +338,16 @@ mod hedging {
         assert_eq!(bench.adapter.asked(), "a!@0 b!@300");
         assert_eq!((bench.load(0).in_flight(), bench.load(1).in_flight()), (0, 0));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_a_count_takes_says_nothing_of_answers() {
+    let bench = Bench::new(&["a"]);
+    let request = CountTokensRequest::default();
+    let begun = bench.dispatch.begin(&bench.caller, request, bench.route.clone()).await.unwrap();
+    assert_eq!((begun.answer.input_tokens, bench.load(0).expected()), (7, None));
+    bench.dispatch.begin(&bench.caller, EmbedRequest::default(), bench.route.clone()).await.unwrap();
+    assert!(bench.load(0).expected().is_some());
 }
 
 mod holding_back {

@@ -150,7 +150,7 @@ impl<'a, R: Ask> Way<'a, R> {
         next: &Next,
         paid: Option<Withdrawal>,
     ) -> (Attempt, impl Future<Output = (usize, Result<R::Answer, Status>)> + Send + use<'a, R>) {
-        let attempt = Attempt::begin((self.caller, &next.candidate, next.kind), self.streamed, paid);
+        let attempt = Attempt::begin((self.caller, &next.candidate, next.kind), &self.request, paid);
         // The last attempt takes the request: a prompt may be large.
         let request = match self.plan.is_used_up() {
             true => std::mem::take(&mut self.request),

@@ -19,7 +19,8 @@ const PROBATION_SHARE: f64 = 0.1;
 pub(super) struct Slot {
     /// Index of its place in the model.
     place: u32,
-    /// Its tier: down, priority, probation, from the highest bits to the lowest. Lower comes first.
+    /// Its tier: down, no count of its own, priority, probation, from the highest bits to the lowest. Lower comes
+    /// first.
     tier: u32,
     weight: f64,
     /// Its place in the tier, never negative: lower comes first, and of those that are alike the lower `tie`.
@@ -106,7 +107,7 @@ impl<R: FnMut() -> f64> Chooser<'_, R> {
                 vetoes = vetoes.and(Vetoes::WEIGHT);
             }
             if vetoes.is_empty() {
-                let tier = tier(place, probation_first);
+                let tier = tier(place, probation_first, self.needs_no_engine(&place.deployment));
                 // The only one of a model is asked whatever its weight.
                 let weight = if place.weight > 0.0 { place.weight } else { 1.0 };
                 ranked.open.push(Slot { place: index, tier, weight, key: f64::INFINITY, tie: 0.0 });
@@ -316,9 +317,9 @@ fn ln(number: f64) -> f64 {
     2.0 * s * series + exponent as f64 * std::f64::consts::LN_2
 }
 
-/// Those that are down come after all others, then priority decides; those on probation come last in their tier,
-/// but first now and then.
-fn tier(place: &Place, probation_first: bool) -> u32 {
+/// Those that are down come after all others, and a count that would be an estimate after those that are none; then
+/// priority decides. Those on probation come last in their tier, but first now and then.
+fn tier(place: &Place, probation_first: bool, estimates: bool) -> u32 {
     // One whose breaker lets it recover is called down as long as nobody has tried.
     let is_down = place.is_down && !place.on_probation;
     let probation = match (place.on_probation, probation_first) {
@@ -326,7 +327,10 @@ fn tier(place: &Place, probation_first: bool) -> u32 {
         (false, _) => 1,
         (true, false) => 2,
     };
-    u32::from(is_down) << 31 | u32::try_from(place.priority).unwrap_or(u32::MAX >> 3) << 2 | probation
+    // Of an engine that nobody asks it does not matter.
+    let is_down = is_down && !estimates;
+    let priority = u32::try_from(place.priority).unwrap_or(u32::MAX).min(u32::MAX >> 4);
+    u32::from(is_down) << 31 | u32::from(estimates) << 30 | priority << 2 | probation
 }
 
 #[allow(clippy::cast_precision_loss)] // a place in a list

@@ -26,6 +26,7 @@ struct Case {
     steering: Steering,
     needs: Needs,
     request: Option<GenerateRequest>,
+    counts: bool,
     allowed: Vec<String>,
 }
 
@@ -64,6 +65,7 @@ impl Case {
             steering: Steering::default(),
             needs: Needs::CHAT,
             request: None,
+            counts: false,
             allowed: Vec::new(),
         }
     }
@@ -97,6 +99,7 @@ impl Case {
             principal: &principal,
             steering: &self.steering,
             request: self.request.as_ref(),
+            counts: self.counts,
             attempts: 8,
             all,
         };
@@ -277,6 +280,39 @@ fn the_order_of_the_file_holds() {
     for _ in 0..20 {
         assert_eq!(case.order(), ["b", "a", "c"]);
     }
+}
+
+#[test]
+fn a_count_of_an_engine_s_own_comes_before_an_estimate_which_needs_no_engine() {
+    let mut case = Case::new(
+        Strategy::Priority,
+        &[target("none", 1.0, 1), target("far", 1.0, 1000), target("own", 1.0, 2)],
+    );
+    case.at("own").counts_tokens = true;
+    case.at("far").counts_tokens = true;
+    assert_eq!(case.order(), ["none", "own", "far"], "for an answer it does not matter");
+    case.counts = true;
+    assert_eq!(case.order(), ["own", "far", "none"]);
+    case.at("far").state = State::Down;
+    assert_eq!(case.order(), ["own", "none", "far"], "an estimate comes before one that is down");
+    case.at("none").state = State::Down;
+    assert_eq!(case.order(), ["own", "none", "far"], "and needs nobody to be there");
+    for id in ["own", "none", "far"] {
+        open(case.at(id), Duration::from_secs(9));
+    }
+    assert_eq!(case.order(), ["none"]);
+    case.counts = false;
+    assert_eq!(case.error().reason, Reason::CircuitOpen);
+}
+
+#[test]
+fn what_is_too_long_for_everybody_is_counted() {
+    let mut case = Case::even(Strategy::Priority, 1);
+    case.at("d0").capabilities = context(10);
+    case.request = Some(chat("word ".repeat(1000), None));
+    assert_eq!(case.error().reason, Reason::ContextLengthExceeded);
+    case.counts = true;
+    assert_eq!(case.order(), ["d0"]);
 }
 
 fn session(case: &mut Case, session: u32) -> String {

@@ -45,6 +45,7 @@ fn order(registry: &Registry, name: &str, allowed: &[&str]) -> Vec<String> {
         principal: &Principal { allowed_models, ..Principal::default() },
         steering: &Steering::default(),
         request: None,
+        counts: false,
         attempts: 8,
         all: false,
     };

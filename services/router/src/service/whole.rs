@@ -77,13 +77,14 @@ impl Router {
         let name = request.asked_model(&registry, principal)?;
         let plan = Directives::of(caller)?.without_cache();
         let asked = Asked {
-            needs: R::NEEDS,
+            needs: request.needs(),
             name,
             prompt_tokens: request.estimate(),
             completion_tokens: 0,
             principal,
             steering: &Steering::of(caller)?,
-            request: None,
+            request: request.counted(),
+            counts: request.counted().is_some(),
             attempts: self.config.attempts,
             all,
         };

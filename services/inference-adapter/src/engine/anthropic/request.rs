@@ -1,7 +1,7 @@
 //! Requests as the Messages API wants them, written in one pass.
 
 use penstock_proto::inference::v1::{
-    Extension, GenerateRequest, StopSequences, Tool, generate_request::Input, stop_sequences::Kind,
+    Extension, GenerateRequest, Message, StopSequences, Tool, generate_request::Input, stop_sequences::Kind,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -54,13 +54,12 @@ const ANSWER_TOKENS: u64 = 4096;
 /// Fewest tokens to reason within, by the API.
 const BUDGET_MIN: u64 = 1024;
 
+/// Members beyond the contract that counting knows, too.
+const COUNTED: [&str; 3] = ["cache_control", "output_config", "thinking"];
+
 /// The body of a request.
 pub(super) fn encode(request: &GenerateRequest, target: &Target) -> Result<Vec<u8>, Error> {
-    let messages = match &request.input {
-        Some(Input::Chat(chat)) => chat.messages.as_slice(),
-        Some(Input::Text(_)) => return Err(Error::NotOffered("this engine answers conversations only")),
-        None => &[],
-    };
+    let messages = messages(request)?;
     refuse(request, LACKS)?;
     let mut writer = Writer::default();
     writer.object(|object| {
@@ -89,6 +88,34 @@ pub(super) fn encode(request: &GenerateRequest, target: &Target) -> Result<Vec<u
         object.extensions("", &without_housekeeping(&request.extensions), &known, &[]);
     });
     writer.finish()
+}
+
+/// The body of a question for the tokens of a request: it takes no member that bounds or shapes the answer alone.
+pub(super) fn encode_count(request: &GenerateRequest, target: &Target) -> Result<Vec<u8>, Error> {
+    let messages = messages(request)?;
+    refuse(request, LACKS)?;
+    let counted = |extension: &&Extension| COUNTED.contains(&extension.name.as_str());
+    let extensions: Vec<_> = request.extensions.iter().filter(counted).cloned().collect();
+    let mut writer = Writer::default();
+    writer.object(|object| {
+        object.member("model", &target.model);
+        content::system(object, messages);
+        content::messages(object, messages);
+        tools(object, request);
+        let mut known = KNOWN.to_vec();
+        // There is no answer that reasoning would have to fit into.
+        known.extend(effort(object, request, target, u64::MAX));
+        object.extensions("", &extensions, &known, &[]);
+    });
+    writer.finish()
+}
+
+fn messages(request: &GenerateRequest) -> Result<&[Message], Error> {
+    match &request.input {
+        Some(Input::Chat(chat)) => Ok(&chat.messages),
+        Some(Input::Text(_)) => Err(Error::NotOffered("this engine answers conversations only")),
+        None => Ok(&[]),
+    }
 }
 
 fn max_tokens(request: &GenerateRequest, target: &Target) -> u64 {
@@ -130,11 +157,9 @@ fn effort(
         }
     };
     let by_budget = level.is_some() && target.learnt().thinks_by_budget;
-    if let Some(json) = &request.thinking_json {
-        // The caller's own words, of which the effort is a translation.
-        written.push("thinking");
-        object.raw("thinking", "thinking", Some(json));
-    } else if request.reasoning_effort.is_some() {
+    // The caller's own words are written with the other extensions; the effort is their translation.
+    let by_caller = own_thinking(request);
+    if by_caller.is_none() && request.reasoning_effort.is_some() {
         written.push("thinking");
         object.key("thinking").object(|object| match level {
             None => object.member("type", "disabled"),
@@ -152,7 +177,6 @@ fn effort(
             }
         });
     }
-    let by_caller = request.thinking_json.as_deref();
     let level = level.filter(|_| by_caller.map_or(!by_budget, is_adaptive));
     let schema = schema(object, request.response_format_json.as_deref());
     if level.is_some() || schema.is_some() {
@@ -168,6 +192,14 @@ fn effort(
         });
     }
     written
+}
+
+/// The caller's own `thinking`, if the effort says the same to other engines.
+fn own_thinking(request: &GenerateRequest) -> Option<&str> {
+    let is_thinking = |name: &str| name == "thinking";
+    request.optional_extensions.iter().find(|name| is_thinking(name))?;
+    let found = request.extensions.iter().find(|extension| is_thinking(&extension.name));
+    found.map(|extension| extension.json.as_str())
 }
 
 /// Whether `thinking` leaves it to an effort how much to reason.

@@ -103,6 +103,47 @@ fn the_system_stands_apart_and_the_bound_is_always_there() {
     assert_eq!(sent_to(&plain, &known)["max_tokens"], 64_000);
 }
 
+/// The path refuses members that it does not know.
+#[test]
+fn a_count_is_asked_for_without_what_bounds_the_answer() {
+    let extension = |name: &str| Extension { name: name.into(), json: "{}".into() };
+    let asked = GenerateRequest {
+        tools: vec![function("f")],
+        tool_choice_json: Some("\"required\"".into()),
+        stream: true,
+        max_tokens: Some(1),
+        temperature: Some(0.5),
+        user: Some("u".into()),
+        service_tier: Some("auto".into()),
+        extensions: vec![extension("top_k"), extension("thinking"), extension("cache_control")],
+        ..request(vec![text("system", "be brief"), text("user", "hi")])
+    };
+    let ask = Anthropic::count(&asked, &target()).unwrap().unwrap();
+    assert_eq!(ask.path, "/messages/count_tokens");
+    assert_eq!(
+        serde_json::from_slice::<Value>(&ask.body).unwrap(),
+        json!({"model": "claude", "system": [{"type": "text", "text": "be brief"}],
+            "messages": [{"role": "user", "content": "hi"}],
+            "tools": [{"name": "f", "input_schema": {"type": "object", "b": 1.0, "a": 2}}],
+            "tool_choice": {"type": "any"}, "thinking": {}, "cache_control": {}})
+    );
+    // As much reasoning as is asked for, though the answer may hold less.
+    let known = target();
+    known.learnt.lock().unwrap().thinks_by_budget = true;
+    let asked = GenerateRequest {
+        max_tokens: Some(1),
+        reasoning_effort: Some("high".into()),
+        ..request(vec![text("user", "hi")])
+    };
+    let ask = Anthropic::count(&asked, &known).unwrap().unwrap();
+    let body: Value = serde_json::from_slice(&ask.body).unwrap();
+    assert_eq!(body["thinking"], json!({"type": "enabled", "budget_tokens": 16_384}));
+    assert!(matches!(
+        Anthropic::count(&GenerateRequest { functions_json: Some("[]".into()), ..asked }, &target()),
+        Err(Error::Unsupported(_))
+    ));
+}
+
 #[test]
 fn calls_and_results_are_blocks_and_results_come_together() {
     let assistant = Message {
@@ -226,6 +267,26 @@ fn effort_is_said_as_the_model_knows_it() {
     let small = GenerateRequest { max_completion_tokens: Some(1000), ..effort("low") };
     assert!(matches!(Anthropic::generate(&small, &older), Err(Error::Unsupported(_))));
     assert_eq!(refused(&effort("extreme")), ["reasoning_effort"]);
+}
+
+/// The caller's own `thinking` stays as it is; the effort is its translation, and told where it was left to one.
+#[test]
+fn thinking_in_the_callers_own_words_is_sent_to_the_letter() {
+    let asked = |thinking: Value, effort: &str| {
+        let request = GenerateRequest {
+            reasoning_effort: Some(effort.into()),
+            extensions: vec![Extension { name: "thinking".into(), json: thinking.to_string() }],
+            optional_extensions: vec!["thinking".into()],
+            max_completion_tokens: Some(1000),
+            ..request(vec![text("user", "hi")])
+        };
+        let sent = sent(&request);
+        assert_eq!(sent["thinking"], thinking);
+        sent.get("output_config").cloned()
+    };
+    assert_eq!(asked(json!({"type": "enabled", "budget_tokens": 900, "x": 1}), "low"), None);
+    assert_eq!(asked(json!({"type": "disabled"}), "none"), None);
+    assert_eq!(asked(json!({"type": "adaptive"}), "low"), Some(json!({"effort": "low"})));
 }
 
 #[test]

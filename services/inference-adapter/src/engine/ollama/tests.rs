@@ -247,6 +247,30 @@ fn the_deployment_says_how_long_the_model_stays_unless_the_caller_does() {
     assert_eq!(ask(vec![Extension { name: "keep_alive".into(), json: "\"1h\"".into() }]), json!("1h"));
 }
 
+#[test]
+fn words_for_sampling_that_others_know_too_stand_in_options() {
+    let ask = |given: &[(&str, &str)]| {
+        let extension = |(name, json): &(&str, &str)| Extension { name: (*name).into(), json: (*json).into() };
+        encode(&GenerateRequest {
+            extensions: given.iter().map(extension).collect(),
+            temperature: Some(0.5),
+            ..request(vec![])
+        })
+    };
+    let body = ask(&[
+        ("repeat_penalty", "1.10"),
+        ("top_k", "40"),
+        ("penalize_newline", "true"),
+        ("options", r#"{"top_k":7,"temperature":1}"#),
+        ("top_n", "1"),
+    ])
+    .unwrap();
+    let options = r#""options":{"temperature":0.5,"num_ctx":8192,"top_k":7,"repeat_penalty":1.10,"penalize_newline":true}"#;
+    assert!(body.contains(options), "{body}");
+    assert!(body.ends_with(r#""truncate":false,"shift":false,"top_n":1}"#), "{body}");
+    assert_eq!(ask(&[("top_k", "1"), ("top_k", "2")]).unwrap_err(), ["top_k"]);
+}
+
 fn text(prompt: Kind_) -> GenerateRequest {
     let prompt = Some(Prompt { kind: Some(prompt) });
     let input = Some(Input::Text(TextInput { prompt, ..TextInput::default() }));
@@ -272,6 +296,11 @@ fn a_text_is_continued_raw_and_with_a_suffix_by_the_template() {
     let body: Value = serde_json::from_str(&encode(&filled).unwrap()).unwrap();
     assert_eq!((&body["suffix"], &body["raw"]), (&json!("return x"), &json!(false)));
     assert_eq!(body["options"]["num_predict"], 5);
+
+    let mut endless = text(Kind_::Text("Once".into()));
+    endless.extensions = vec![Extension { name: "options".into(), json: r#"{"num_predict":-1}"#.into() }];
+    let body: Value = serde_json::from_str(&encode(&endless).unwrap()).unwrap();
+    assert_eq!(body["options"]["num_predict"], -1, "the caller bounds it in Ollama's own words");
 
     let several = Kind_::Texts(TextList { values: vec!["a".into(), "b".into()] });
     let tokens = Kind_::Tokens(TokenList { values: vec![1] });

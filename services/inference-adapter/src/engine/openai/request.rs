@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Members of a request that the contract names: no extension may stand for one.
-const REQUEST: &[&str] = &[
+pub(super) const REQUEST: &[&str] = &[
     "model",
     "messages",
     "stream",
@@ -126,7 +126,7 @@ pub(in crate::engine) fn encode(
     writer.finish()
 }
 
-fn messages(object: &mut Object<'_>, request: &GenerateRequest, habits: Habits) {
+pub(super) fn messages(object: &mut Object<'_>, request: &GenerateRequest, habits: Habits) {
     match &request.input {
         Some(Input::Chat(chat)) => {
             let messages = object.key("messages");
@@ -137,7 +137,7 @@ fn messages(object: &mut Object<'_>, request: &GenerateRequest, habits: Habits) 
 }
 
 /// Whether the assistant spoke last and is to go on from there, and the caller does not say itself how.
-fn is_prefilled(request: &GenerateRequest) -> bool {
+pub(super) fn is_prefilled(request: &GenerateRequest) -> bool {
     let Some(Input::Chat(chat)) = &request.input else { return false };
     let says_itself = |name: &str| matches!(name, "continue_final_message" | "add_generation_prompt");
     chat.messages.last().is_some_and(is_prefill)

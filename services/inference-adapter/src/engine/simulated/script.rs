@@ -28,7 +28,7 @@ const FILLER: [&str; 8] = ["the ", "gate ", "lets ", "water ", "through ", "to "
 pub(super) struct Script {
     parts: Vec<Part>,
     n: i64,
-    prompt_tokens: usize,
+    prompt_tokens: i64,
 }
 
 /// What is said to one prompt.
@@ -48,28 +48,23 @@ impl Script {
         numbers: &mut Numbers,
     ) -> Result<Self, Error> {
         refuse(request)?;
-        let (parts, prompt_tokens) = match &request.input {
+        let parts = match &request.input {
             Some(Input::Text(text)) => {
                 let prompts = text.prompt.as_ref().map(prompts).unwrap_or_default();
-                let counted = prompts.iter().map(|(_, tokens)| tokens).sum();
                 let echo = text.echo.unwrap_or(false);
                 let part = |(prompt, _): (String, usize)| {
                     let before = if echo { prompt.as_str() } else { "" };
                     spoken(request, before, &prompt, length, numbers)
                 };
-                (prompts.into_iter().map(part).collect(), counted)
+                prompts.into_iter().map(part).collect()
             }
-            Some(Input::Chat(chat)) => (
-                vec![answer(request, &chat.messages, length, numbers)],
-                chat.messages.iter().map(words_of).sum(),
-            ),
-            None => (Vec::new(), 0),
+            Some(Input::Chat(chat)) => vec![answer(request, &chat.messages, length, numbers)],
+            None => Vec::new(),
         };
         Ok(Self {
             parts,
             n: request.n.unwrap_or(1).clamp(1, CHOICES_MAX),
-            // A prompt without a word is something that was read all the same.
-            prompt_tokens: prompt_tokens.max(1),
+            prompt_tokens: prompt_tokens(request),
         })
     }
 
@@ -102,8 +97,7 @@ impl Script {
     pub(super) fn usage(&self) -> GenerateChunk {
         let count = |words: usize| i64::try_from(words).unwrap_or(i64::MAX);
         let words = self.parts.iter().map(|part| part.words.len()).sum();
-        let (prompt_tokens, completion_tokens) =
-            (count(self.prompt_tokens), count(words).saturating_mul(self.n));
+        let (prompt_tokens, completion_tokens) = (self.prompt_tokens, count(words).saturating_mul(self.n));
         let total_tokens = prompt_tokens.saturating_add(completion_tokens);
         let usage = Usage { prompt_tokens, completion_tokens, total_tokens, ..Usage::default() };
         GenerateChunk { usage: Some(usage), ..said() }
@@ -136,6 +130,19 @@ impl Part {
 /// A chunk that says who made it.
 fn said() -> GenerateChunk {
     GenerateChunk { system_fingerprint: Some("penstock-simulated".to_owned()), ..GenerateChunk::default() }
+}
+
+/// Tokens of what is read.
+pub(super) fn prompt_tokens(request: &GenerateRequest) -> i64 {
+    let words = match &request.input {
+        Some(Input::Text(text)) => {
+            text.prompt.as_ref().map(prompts).unwrap_or_default().iter().map(|(_, tokens)| tokens).sum()
+        }
+        Some(Input::Chat(chat)) => chat.messages.iter().map(words_of).sum(),
+        None => 0,
+    };
+    // A prompt without a word is something that was read all the same.
+    i64::try_from(words.max(1)).unwrap_or(i64::MAX)
 }
 
 /// It makes no probabilities up.

@@ -135,6 +135,7 @@ impl Models {
             principal: &Principal { allowed_models, ..Principal::default() },
             steering: &Steering { max_cost, ..Steering::default() },
             request: Some(request),
+            counts: false,
             attempts: 4,
             all: false,
         };
