@@ -198,11 +198,7 @@ both! {
             #[allow(clippy::print_stdout)] // which case it was, if one of them panics
             { println!("{}", case.name); }
             let mut transcript = play(&case, &mesh, &engine).await;
-            use futures_util::FutureExt as _;
-            match std::panic::AssertUnwindSafe(faces::play(&case, &mesh, &engine)).catch_unwind().await {
-                Ok(more) => transcript += &more,
-                Err(panicked) => println!("PANICKED {} {:?}", case.name, panicked.downcast_ref::<String>()),
-            }
+            transcript += &faces::play(&case, &mesh, &engine).await;
             let file = golden::folder().join(format!("{}.transcript", case.name));
             let known = fs::read_to_string(&file).unwrap_or_default();
             if write && topology == Topology::Standalone {
