@@ -13,9 +13,7 @@ use std::fmt;
 pub use messages::MAX_TOKENS;
 
 use http::{HeaderMap, Method};
-use penstock_proto::inference::v1::GenerateChunk;
-
-use crate::{Client, ENGINE_CANARY, ENGINE_KEY, PROMPT_CANARY, contract, exact::Json, golden};
+use crate::{Client, ENGINE_CANARY, ENGINE_KEY, PROMPT_CANARY, exact::Json, golden};
 
 /// An API by which answers are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -311,6 +309,16 @@ impl Got {
     }
 }
 
+impl Said {
+    /// The same without ids of calls that were made on the way, which differ each time.
+    #[must_use]
+    pub fn settled(mut self) -> Said {
+        let ids = self.calls.iter_mut().filter_map(|call| call.id.as_mut());
+        ids.filter(|id| golden::is_made(id)).for_each(|id| *id = "…".into());
+        self
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -319,16 +327,6 @@ impl fmt::Display for Outcome {
             Outcome::Broken(_, trouble) => write!(f, "broken {:?} {:?}", trouble.kind, trouble.code),
         }
     }
-}
-
-/// What a caller by gRPC got, if it is whole.
-pub fn by_grpc(chunks: &[GenerateChunk], stream: bool) -> Said {
-    let content = if stream { "delta" } else { "message" };
-    let mut chunks: Vec<Json> = chunks.iter().map(|chunk| contract::chunk(chunk, content)).collect();
-    let object = Json::text("chat.completion");
-    let mut answer = if stream { golden::sum(&chunks) } else { chunks.remove(0) };
-    answer.set("object", object);
-    chat::plain(&answer)
 }
 
 /// Arguments of a call, read if they are JSON.

@@ -68,6 +68,7 @@ fn line(said: &mut Said, json: &Json) {
         "stop" if said.calls.is_empty() => Finish::Stop,
         "stop" => Finish::Calls,
         "length" => Finish::Length,
+        "content_filter" => Finish::Filter,
         other => panic!("ended by {other}: {json}"),
     };
     for name in DURATIONS {
@@ -98,11 +99,11 @@ pub(super) fn trouble(json: &Json) -> Trouble {
     }
 }
 
-/// How an answer that chat shows so is shown here: a refusal is a text, only length is an end of its own, and of usage
-/// there are two counts.
+/// How an answer that chat shows so is shown here: a refusal is a text, calls are no end of their own, and of usage there
+/// are two counts.
 pub(super) fn shown(said: &mut Said) {
     said.text += &std::mem::take(&mut said.refusal);
-    if said.finish != Finish::Length {
+    if [Finish::Stop, Finish::Calls].contains(&said.finish) {
         said.finish = if said.calls.is_empty() { Finish::Stop } else { Finish::Calls };
     }
     if let Some(usage) = &mut said.usage {

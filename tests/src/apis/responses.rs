@@ -53,7 +53,7 @@ fn head(json: &Json) -> &str {
     for (name, is) in [
         ("metadata", matches!(json.get("metadata"), Json::Object(_))),
         ("parallel_tool_calls", matches!(json.get("parallel_tool_calls"), Json::Bool(_))),
-        ("text.format.type", json.get("text").get("format").get("type").as_text().is_some()),
+        ("text", matches!(json.get("text"), Json::Object(_))),
         ("reasoning", json.get("reasoning").has("effort")),
         ("tools", matches!(json.get("tools"), Json::List(_))),
         ("tool_choice", matches!(json.get("tool_choice"), Json::Text(_) | Json::Object(_))),

@@ -188,8 +188,10 @@ async fn play(case: &Case, mesh: &Mesh, engine: &Engine) -> String {
 both! {
     async fn by_every_api_and_by_grpc_the_same_is_said(topology: Topology) {
         let engine = Engine::start().await;
-        // An answer from the cache would hide what the engine said.
-        let mesh = Mesh::over(topology, &engine, "[router]\ncache_mode = \"off\"\n").await;
+        // An answer from the cache would hide what the engine said, and so would a breaker or a spent budget.
+        let settings = "[router]\ncache_mode = \"off\"\nretry_budget_min = 10_000\n\
+            [inference_adapter.breaker]\nminimum_calls = 1_000_000\n";
+        let mesh = Mesh::over(topology, &engine, settings).await;
         let write = std::env::var("PENSTOCK_GOLDEN").is_ok_and(|value| value == "write");
         let mut changed = Vec::new();
         for case in golden::cases() {

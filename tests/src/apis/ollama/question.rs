@@ -70,7 +70,8 @@ fn message(message: &Json) -> Result<Json, String> {
     let mut images = Vec::new();
     match message.get("content") {
         Json::List(parts) => {
-            let [text, rest @ ..] = &parts[..] else { return Err("no parts".into()) };
+            // Its images come before its text.
+            let [rest @ .., text] = &parts[..] else { return Err("no parts".into()) };
             if words::text(text, "type") != "text" || text.others_than(&["type", "text"]) || rest.is_empty() {
                 return Err("parts".into());
             }

@@ -75,16 +75,12 @@ fn flat(json: &Json, of: &str) -> Json {
     flat
 }
 
-/// A tool. Where chat leaves it open whether arguments follow the schema, responses would not.
 fn tool(tool: &Json) -> Json {
     let kind = words::text(tool, "type");
     let mut tool = flat(tool, kind);
     if kind == "custom" {
         let format = tool.take("format");
         set(&mut tool, "format", flat(&format, "grammar"));
-    }
-    if kind == "function" && !tool.has("strict") {
-        tool.set("strict", Json::Bool(false));
     }
     tool
 }

@@ -63,7 +63,6 @@ fn faults() -> Vec<(&'static str, Script, Comes)> {
         ("reset", begun(Step::Reset), Comes::Broken(502)),
         ("an error in the stream", begun(Step::Event(error)), Comes::Broken(502)),
         ("no JSON", begun(Step::Event("{".into())), Comes::Broken(502)),
-        ("an end without a reason", begun(Step::Done), Comes::Broken(502)),
         ("silence", begun(Step::Stall), Comes::Broken(504)),
     ]
 }
