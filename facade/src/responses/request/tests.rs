@@ -349,6 +349,15 @@ fn items_are_judged_by_their_places() {
             json!({"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image", "image_url": "u"}]}),
             "output[0].type",
         ),
+        (json!({"role": "assistant", "content": "x", "tool_calls": [{}]}), "tool_calls"),
+        (
+            json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "", "function": {}}),
+            "function",
+        ),
+        (
+            json!({"role": "user", "content": [{"type": "input_file", "file_data": "x", "file": {}}]}),
+            "content[0].file",
+        ),
         (json!({"type": "item_reference"}), "id"),
         (json!({"type": "item_reference", "id": "msg_1"}), "id"),
     ] {
