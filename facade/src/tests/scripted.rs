@@ -123,7 +123,7 @@ impl Inference for Scripted {
         &self,
         _: tonic::Request<CountTokensRequest>,
     ) -> Result<Response<CountTokensResponse>, Status> {
-        Ok(Response::new(CountTokensResponse { input_tokens: 5, estimated: true }))
+        Ok(Response::new(CountTokensResponse { input_tokens: 7, estimated: true }))
     }
 
     async fn list_models(
