@@ -116,7 +116,12 @@ pub(super) fn stream(body: &str) -> Outcome {
     let events = words::named_events(body);
     let mut events = events.iter();
     let (name, first) = events.next().expect("an event");
-    assert_eq!(name, "message_start", "what fails before is an error with a status: {body:.1000}");
+    if name == "error" {
+        // The head went out for fear of silence, and nothing came.
+        assert!(events.next().is_none(), "something follows the error: {body:.1000}");
+        return Outcome::Broken(Said::default(), trouble(first));
+    }
+    assert_eq!(name, "message_start", "{body:.1000}");
     let mut snapshot = Snapshot::start(first.get("message"));
     let mut broken = None;
     for (name, data) in events {

@@ -40,10 +40,11 @@ pub(in crate::apis) fn stream(body: &str) -> Outcome {
     for (at, (name, data)) in events.iter().enumerate() {
         assert_eq!(words::int(data, "sequence_number"), i64::try_from(at).unwrap(), "{name}: {body:.2000}");
     }
-    let mut names = events.iter().map(|(name, _)| name.as_str());
-    // What fails before the first output is an error with a status: so an answer's stream begins by these two.
-    assert_eq!(names.next(), Some("response.created"), "{body:.1000}");
-    assert_eq!(names.next(), Some("response.in_progress"), "{body:.1000}");
+    // What fails after the head went out for fear of silence, and before any output, has no beginning.
+    if events.first().is_none_or(|(name, _)| name != "error") {
+        let begins: Vec<_> = events.iter().take(2).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(begins, ["response.created", "response.in_progress"], "{body:.1000}");
+    }
     let mut snapshot = Snapshot::default();
     let mut end = None;
     let mut trouble = None;
