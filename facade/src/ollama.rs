@@ -2,15 +2,15 @@
 
 pub(crate) mod answer;
 pub(crate) mod chat;
-mod clock;
+pub(crate) mod clock;
 pub(crate) mod embed;
 mod images;
 pub(crate) mod models;
-mod options;
+pub(crate) mod options;
 mod problem;
 pub(crate) mod prompt;
 mod terms;
-mod turns;
+pub(crate) mod turns;
 
 use std::sync::Arc;
 
@@ -23,11 +23,11 @@ use axum::{
 use bytes::BytesMut;
 use penstock_proto::inference::v1::{GenerateChunk, GenerateRequest, ListModelsRequest};
 
+pub(crate) use self::problem::write as write_problem;
 use self::{
     answer::{Answer, Shape},
     clock::Clock,
 };
-pub(crate) use self::problem::write as write_problem;
 use crate::{
     App,
     completions::{self, Received, json, receive},

@@ -190,6 +190,13 @@ def kept():
     assert found.to_dict() == answer.to_dict(), (found, answer)
     streamed = list(responses.create(stream=True, **ASK))[-1].response
     assert responses.retrieve(streamed.id).to_dict() == streamed.to_dict(), streamed
+    # Told again, from the first event or from a later one.
+    again = list(responses.retrieve(streamed.id, stream=True))
+    assert judge(again).to_dict() == streamed.to_dict(), again
+    rest = list(responses.retrieve(streamed.id, stream=True, starting_after=3))
+    assert [event.to_dict() for event in rest] == [event.to_dict() for event in again[4:]], rest
+    with responses.stream(response_id=streamed.id, starting_after=3) as stream:
+        assert stream.get_final_response().output_text == EXPECTED
     more = [{"role": "user", "content": "more"}, {"role": "user", "content": [{"type": "input_text", "text": "yet more"}]}]
     last = responses.create(model="test-model", previous_response_id=answer.id, input=more)
     texts = lambda items: [item.content[0].text for item in items]

@@ -28,7 +28,7 @@ pub(super) fn refuse_services(body: &MessagesRequest, found: &mut Found) {
             asked(&body.mcp_servers_json, "[]"),
             "no servers of tools are called here: offer their tools in `tools`, and call them yourself",
         ),
-        ("container", asked(&body.container_json, ""), "no code is run here: leave it out"),
+        ("container", asked(&body.container_json, "\"\""), "no code is run here: leave it out"),
         (
             "context_management",
             body.context_management_json.as_deref().is_some_and(edits),
@@ -36,7 +36,7 @@ pub(super) fn refuse_services(body: &MessagesRequest, found: &mut Found) {
         ),
         (
             "thread",
-            asked(&body.thread_json, ""),
+            asked(&body.thread_json, "{}"),
             "no thread is kept here: leave it out, and send the whole conversation",
         ),
     ] {
@@ -150,8 +150,8 @@ pub(super) fn effort(body: &MessagesRequest, found: &mut Found) -> Option<String
             }
             let word = match budget {
                 ..=2048 => "low",
-                ..=8192 => "medium",
-                ..=16_384 => "high",
+                2049..=8192 => "medium",
+                8193..=16_384 => "high",
                 _ => "xhigh",
             };
             effort.or(Some(word.to_owned()))
@@ -172,7 +172,7 @@ pub(super) fn effort(body: &MessagesRequest, found: &mut Found) -> Option<String
 /// The extension that says in this API's words how to reason.
 const THINKING: &str = "thinking";
 /// Extensions that engines of other APIs do without.
-const OPTIONAL: [&str; 3] = ["cache_control", THINKING, THINKING_BLOCKS];
+const OPTIONAL: [&str; 4] = ["cache_control", "eager_input_streaming", THINKING, THINKING_BLOCKS];
 
 /// Those of them that the request has: marks for a cache, and reasoning, which has fields for all engines.
 pub(super) fn optional(request: &GenerateRequest) -> Vec<String> {

@@ -52,7 +52,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// For an answer that was asked for at `clock`, of the model that is called so.
-    pub(super) fn new(shape: Shape, model: String, clock: Clock) -> Self {
+    pub(crate) fn new(shape: Shape, model: String, clock: Clock) -> Self {
         Self {
             shape,
             clock,
@@ -71,7 +71,7 @@ impl Answer {
     ///
     /// # Errors
     /// It is not whole: a call has arguments that are none.
-    pub(super) fn whole(mut self, chunk: &GenerateChunk, out: &mut BytesMut) -> Result<(), Error> {
+    pub(crate) fn whole(mut self, chunk: &GenerateChunk, out: &mut BytesMut) -> Result<(), Error> {
         let mut piece = Piece::default();
         self.note(chunk);
         for choice in &chunk.choices {

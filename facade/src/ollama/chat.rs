@@ -20,8 +20,7 @@ use crate::{
 };
 
 /// What is said of a conversation in which nobody says anything: Ollama only loads the model then.
-const NOTHING_ASKED: &str =
-    "must have at least one message: a model is loaded by its engine when it is asked, not by a request of its own";
+const NOTHING_ASKED: &str = "must have at least one message: a model is loaded by its engine when it is asked, not by a request of its own";
 
 /// The members of a request.
 #[derive(Clone, Debug, Default)]

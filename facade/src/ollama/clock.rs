@@ -7,14 +7,14 @@ use tokio::time::Instant;
 
 /// The moment at which an answer was asked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     asked: Instant,
     wall: SystemTime,
 }
 
 impl Clock {
     /// Now.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { asked: Instant::now(), wall: SystemTime::now() }
     }
 

@@ -9,7 +9,10 @@ use penstock_proto::{
     validate,
 };
 
-use super::{answer::nanos, options::{Options, extend}};
+use super::{
+    answer::nanos,
+    options::{Options, extend},
+};
 use crate::{
     error::Error,
     json::{
@@ -170,8 +173,12 @@ mod tests {
         assert_eq!(request.dimensions, Some(2));
         let others: Vec<_> =
             request.extensions.iter().map(|other| (other.name.as_str(), other.json.as_str())).collect();
-        let expected =
-            [("options", r#"{"num_ctx":512}"#), ("keep_alive", r#""5m""#), ("truncate", "true"), ("x", "[ 1 ]")];
+        let expected = [
+            ("options", r#"{"num_ctx":512}"#),
+            ("keep_alive", r#""5m""#),
+            ("truncate", "true"),
+            ("x", "[ 1 ]"),
+        ];
         assert_eq!(others, expected);
         let one = read_one(br#"{"model":"m","prompt":"a"}"#).unwrap();
         assert_eq!((one.input.unwrap().kind, one.extensions), (Some(Kind::Text("a".into())), vec![]));

@@ -207,7 +207,9 @@ mod tests {
 
     #[test]
     fn a_model_has_two_names_for_its_name() {
-        for body in [r#"{"model":"a","verbose":true}"#, r#"{"name":"a"}"#, r#"{"model":"","name":"a","system":"x"}"#] {
+        for body in
+            [r#"{"model":"a","verbose":true}"#, r#"{"name":"a"}"#, r#"{"model":"","name":"a","system":"x"}"#]
+        {
             assert_eq!(read(body.as_bytes()).unwrap(), "a", "{body}");
         }
         for body in ["{}", r#"{"model":""}"#, r#"{"model":7}"#] {

@@ -132,7 +132,8 @@ impl Prompt {
             ("logprobs", self.logprobs == Some(true)),
         ] {
             if is_given {
-                let message = "does not go with `raw` or `suffix`: leave it out, or send messages to /api/chat";
+                let message =
+                    "does not go with `raw` or `suffix`: leave it out, or send messages to /api/chat";
                 found.push(Violation::new(name, message));
             }
         }

@@ -35,9 +35,8 @@ impl Terms {
         }
         request.stream = self.stream.unwrap_or(true);
         // The last line has the counts.
-        request.stream_options = request
-            .stream
-            .then(|| StreamOptions { include_usage: Some(true), ..StreamOptions::default() });
+        request.stream_options =
+            request.stream.then(|| StreamOptions { include_usage: Some(true), ..StreamOptions::default() });
         self.options.unwrap_or_default().put(request);
         match self.format.as_deref().map(response_format).transpose() {
             Ok(format) => request.response_format_json = format.flatten(),

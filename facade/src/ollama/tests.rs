@@ -59,7 +59,10 @@ fn options_become_what_everybody_has_or_stay_ollamas() {
         "penalize_newline":true,"num_gpu":null,"low vram\"":[ 1 ]}}"#;
     let request = chat::read(body.as_bytes()).unwrap();
     assert_eq!((request.max_tokens, request.temperature, request.top_p), (Some(5), Some(0.5), Some(0.9)));
-    assert_eq!((request.seed, request.presence_penalty, request.frequency_penalty), (Some(7), Some(1.0), Some(-1.0)));
+    assert_eq!(
+        (request.seed, request.presence_penalty, request.frequency_penalty),
+        (Some(7), Some(1.0), Some(-1.0))
+    );
     assert_eq!(request.stop.as_ref().unwrap().kind, Some(stop_sequences::Kind::Text("x".into())));
     let expected = [
         ("top_k", "40"),
@@ -85,9 +88,13 @@ fn format_and_think_have_other_names() {
         let request = read_chat(&members).unwrap();
         (request.response_format_json, request.reasoning_effort)
     };
-    for (think, effort) in
-        [(json!(false), "none"), (json!(true), "medium"), (json!("low"), "low"), (json!("medium"), "medium"), (json!("high"), "high")]
-    {
+    for (think, effort) in [
+        (json!(false), "none"),
+        (json!(true), "medium"),
+        (json!("low"), "low"),
+        (json!("medium"), "medium"),
+        (json!("high"), "high"),
+    ] {
         assert_eq!(asked(json!({"think": think})).1.as_deref(), Some(effort), "{think}");
     }
     for (format, expected) in [
@@ -111,9 +118,11 @@ fn images_come_before_the_text() {
         {"role": "user"},
     ]));
     let parts = |message: &Message| match &message.content {
-        Some(Content::Parts(parts)) => {
-            parts.parts.iter().map(|part| part.image_url.as_ref().map_or("text", |image| &image.url).to_owned()).collect()
-        }
+        Some(Content::Parts(parts)) => parts
+            .parts
+            .iter()
+            .map(|part| part.image_url.as_ref().map_or("text", |image| &image.url).to_owned())
+            .collect(),
         other => vec![format!("{other:?}")],
     };
     let url = format!("data:image/png;base64,{PNG}");
@@ -124,7 +133,12 @@ fn images_come_before_the_text() {
 
 fn ids(messages: &[Message]) -> Vec<String> {
     let calls = |message: &Message| -> Vec<_> {
-        message.tool_calls.iter().filter_map(|call| call.id.clone()).chain(message.tool_call_id.clone()).collect()
+        message
+            .tool_calls
+            .iter()
+            .filter_map(|call| call.id.clone())
+            .chain(message.tool_call_id.clone())
+            .collect()
     };
     messages.iter().flat_map(calls).collect()
 }
@@ -170,7 +184,10 @@ fn what_cannot_be_said_is_refused_by_its_name() {
         (json!({"format": 7}), &["format"]),
         (json!({"temperature": 1}), &["options.temperature"]),
         (json!({"response_format": {}, "n": 2}), &["n", "format"]),
-        (json!({"options": {"temperature": 2.5, "num_predict": 0}}), &["options.temperature", "options.num_predict"]),
+        (
+            json!({"options": {"temperature": 2.5, "num_predict": 0}}),
+            &["options.temperature", "options.num_predict"],
+        ),
         (json!({"options": {"temperature": "hot", "top_k": "x"}}), &["options.temperature", "options.top_k"]),
         (json!({"options": []}), &["options"]),
         (json!({"top_logprobs": 2}), &["top_logprobs"]),
@@ -186,9 +203,20 @@ fn what_cannot_be_said_is_refused_by_its_name() {
         (user(json!({"role": "tool"})), &["messages[0].tool_call_id"]),
         (user(json!({"role": "tool", "tool_name": "f"})), &["messages[0].tool_name"]),
         (answer(json!({"role": "tool", "tool_name": "g"})), &["messages[1].tool_name"]),
-        (user(json!({"role": "assistant", "tool_calls": [{"function": {"arguments": {}}}]})), &["messages[0].tool_calls[0].function.name"]),
-        (user(json!({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]})), &["messages[0].tool_calls[0].function.arguments"]),
-        (user(json!({"role": "assistant", "tool_calls": [{"type": "custom"}]})), &["messages[0].tool_calls[0].function"]),
+        (
+            user(json!({"role": "assistant", "tool_calls": [{"function": {"arguments": {}}}]})),
+            &["messages[0].tool_calls[0].function.name"],
+        ),
+        (
+            user(
+                json!({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}),
+            ),
+            &["messages[0].tool_calls[0].function.arguments"],
+        ),
+        (
+            user(json!({"role": "assistant", "tool_calls": [{"type": "custom"}]})),
+            &["messages[0].tool_calls[0].function"],
+        ),
     ] {
         let mut found = wrong(read_chat(&members));
         found.sort();
@@ -201,8 +229,9 @@ fn what_cannot_be_said_is_refused_by_its_name() {
 
 #[test]
 fn a_prompt_is_a_question_or_a_text_to_continue() {
-    let request =
-        read_prompt(&json!({"system": "be kind", "images": [PNG], "template": "", "context": [], "suffix": ""}));
+    let request = read_prompt(
+        &json!({"system": "be kind", "images": [PNG], "template": "", "context": [], "suffix": ""}),
+    );
     let Some(Input::Chat(chat)) = request.unwrap().input else { panic!() };
     let roles: Vec<_> = chat.messages.iter().map(|message| message.role.as_str()).collect();
     assert_eq!(roles, ["system", "user"]);
@@ -226,7 +255,10 @@ fn a_prompt_that_cannot_be_put_is_refused() {
         (json!({"prompt": null, "raw": true}), &["prompt"]),
         (json!({"template": "{{ .Prompt }}", "context": [1, 2]}), &["template", "context"]),
         (json!({"images": ["x"]}), &["images[0]"]),
-        (json!({"raw": true, "system": "s", "images": [PNG], "think": true, "logprobs": true}), &["system", "images", "think", "logprobs"]),
+        (
+            json!({"raw": true, "system": "s", "images": [PNG], "think": true, "logprobs": true}),
+            &["system", "images", "think", "logprobs"],
+        ),
         (json!({"messages": [], "tools": []}), &["messages", "tools"]),
         (json!({"options": {"top_p": 2}}), &["options.top_p"]),
     ] {

@@ -89,7 +89,8 @@ impl Open {
 }
 
 fn message(at: usize, turn: Turn, open: &mut Open, found: &mut Vec<Violation>) -> Message {
-    let mut add = |field: String, message: &str| found.push(Violation::new(format!("messages[{at}].{field}"), message));
+    let mut add =
+        |field: String, message: &str| found.push(Violation::new(format!("messages[{at}].{field}"), message));
     for name in foreign::<Message>(&turn.extensions) {
         add(name.to_owned(), "is not known to this API: leave it out");
     }
@@ -122,7 +123,8 @@ fn message(at: usize, turn: Turn, open: &mut Open, found: &mut Vec<Violation>) -
                 let name = turn.tool_name.as_deref().filter(|name| !name.is_empty());
                 tool_call_id = open.answer(name);
                 if tool_call_id.is_none() {
-                    let message = "answers no call before it: put the assistant's message with the call before it";
+                    let message =
+                        "answers no call before it: put the assistant's message with the call before it";
                     add(if name.is_some() { "tool_name" } else { "tool_call_id" }.to_owned(), message);
                     // Said once: it is not missing as well.
                     tool_call_id = Some(String::new());

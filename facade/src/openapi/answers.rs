@@ -4,6 +4,7 @@
 mod admin;
 mod health;
 mod messages;
+mod ollama;
 mod responses;
 
 use serde_json::{Map, Value, json};
@@ -31,10 +32,11 @@ enum Shape {
     Object,
     Objects,
     Texts,
-    /// Any JSON; an object of strings; numbers or a string.
+    /// Any JSON; an object of strings; numbers or a string; arrays of numbers.
     Json,
     Labels,
     Vector,
+    Vectors,
     /// An object of that schema.
     One(&'static str),
     /// An array of them.
@@ -62,8 +64,8 @@ type Member = (&'static str, Shape, When, &'static str);
 struct Answer(&'static str, &'static str, &'static str, &'static [Member]);
 
 use Shape::{
-    Field, Flag, Json, Labels, List, Named, Number, Object, Objects, One, Text, Texts, Vector, Whole, Word,
-    Words,
+    Field, Flag, Json, Labels, List, Named, Number, Object, Objects, One, Text, Texts, Vector, Vectors,
+    Whole, Word, Words,
 };
 use When::{Always, OrNull, Sometimes, SometimesOrNull};
 
@@ -276,6 +278,7 @@ pub(super) fn schemas(contract: &Contract) -> Map<String, Value> {
         .chain(admin::ANSWERS)
         .chain(messages::ANSWERS)
         .chain(responses::ANSWERS)
+        .chain(ollama::ANSWERS)
         .map(|answer| (answer.0.to_owned(), schema(contract, answer)))
         .collect()
 }
@@ -315,6 +318,7 @@ fn property(contract: &Contract, message: &str, (name, shape, when, about): &Mem
         Json => json!({"anyOf": [{"type": "string"}, {"type": "object"}]}),
         Labels => json!({"type": "object", "additionalProperties": {"type": "string"}}),
         Vector => json!({"anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "string"}]}),
+        Vectors => json!({"type": "array", "items": {"type": "array", "items": {"type": "number"}}}),
         Texts => json!({"type": "array", "items": {"type": "string"}}),
         One(name) => reference(name),
         Named(name) => json!({"type": "object", "additionalProperties": reference(name)}),

@@ -68,6 +68,7 @@ pub(super) fn tags() -> Value {
         {"name": "Responses", "description": "Answers in items, kept and gone on from by their ids."},
         {"name": "Stored completions", "description": "Answers that were asked for with `store`."},
         {"name": "Texts", "description": "Texts to continue, to turn into vectors, to judge."},
+        {"name": "Ollama", "description": "The same answers in the words of Ollama's own API."},
         {"name": "Models", "description": "What the key may use."},
         {"name": "Routing", "description": "For operators: why requests go where they go, and the configuration."},
         {"name": "Health", "description": "For load balancers, monitors and people; which need a key is configuration."},
@@ -320,23 +321,19 @@ fn chat() -> Value {
 
 fn models() -> Value {
     let example = json!({"object": "list", "data": [examples::model()]});
-    let about =
-        "The models that the key may use. With the header anthropic-version in pages, as Anthropic has them.";
+    // The other form stands in no schema of the answer: generated clients would have to look which one they got.
+    let about = "The models that the key may use. With the header anthropic-version in pages, as Anthropic has them: \
+                 a MessagesModelList.";
     Operation::new("listModels", "Models", "List models", about)
         .asked()
-        .parameter(messages::version())
-        .content("200", "The models.", either("ModelList", "MessagesModelList", &example))
+        .answers("200", "The models.", "ModelList", example)
         .done()
 }
 
-/// What OpenAI's clients get, or Anthropic's.
-fn either(schema: &str, other: &str, example: &Value) -> Value {
-    let schema = json!({"anyOf": [reference(schema), reference(other)]});
-    json!({"application/json": {"schema": schema, "example": example}})
-}
-
 fn model() -> Value {
-    Operation::new("getModel", "Models", "Get a model", "By its name or an alias.")
+    let about =
+        "By its name or an alias. With the header anthropic-version as Anthropic has it: a MessagesModel.";
+    Operation::new("getModel", "Models", "Get a model", about)
         .asked()
         .parameter(json!({
             "name": "id", "in": "path", "required": true,
@@ -344,8 +341,7 @@ fn model() -> Value {
             "schema": {"type": "string", "minLength": 1},
             "example": "penstock-simulated",
         }))
-        .parameter(messages::version())
-        .content("200", "The model.", either("Model", "MessagesModel", &examples::model()))
+        .answers("200", "The model.", "Model", examples::model())
         .refused(&[Reason::ModelNotFound])
         .done()
 }

@@ -3,6 +3,7 @@
 //! No schema is stricter than `validate`: members that nobody knows go on to the engine, so objects are open.
 
 mod messages;
+mod ollama;
 mod responses;
 
 use penstock_proto::inference::v1::{
@@ -79,6 +80,7 @@ pub(super) fn schemas(contract: &Contract) -> Map<String, Value> {
     }
     all.extend(messages::schemas());
     all.extend(responses::schemas());
+    all.extend(ollama::schemas());
     all
 }
 
@@ -135,7 +137,6 @@ pub(super) fn nullable(mut schema: Value) -> Value {
         words.push(Value::Null);
     }
     match schema.get_mut("type") {
-        Some(one) if *one == "null" => {}
         Some(one) => *one = json!([one.take(), "null"]),
         None => match schema.get_mut("anyOf").and_then(Value::as_array_mut) {
             Some(any) => any.push(json!({"type": "null"})),

@@ -1,5 +1,7 @@
 //! Holds the document to the routes, the readers and the writers.
 
+mod ollama;
+
 use axum::http::Request;
 use bytes::BytesMut;
 use penstock_proto::inference::v1::{
@@ -184,6 +186,11 @@ fn examples_are_what_they_are_examples_of() {
                 "ModerationRequest" => moderations::read(body.as_bytes()).map(drop),
                 "ExplainRequest" => crate::admin::read(body.as_bytes()).map(drop),
                 "StoredCompletionUpdate" => crate::stored::read_update(body.as_bytes()).map(drop),
+                "OllamaChatRequest" => crate::ollama::chat::read(body.as_bytes()).map(drop),
+                "OllamaGenerateRequest" => crate::ollama::prompt::read(body.as_bytes()).map(drop),
+                "OllamaEmbedRequest" => crate::ollama::embed::read(body.as_bytes()).map(drop),
+                "OllamaEmbeddingsRequest" => crate::ollama::embed::read_one(body.as_bytes()).map(drop),
+                "OllamaShowRequest" => crate::ollama::models::read(body.as_bytes()).map(drop),
                 other => panic!("say how {other} is read"),
             };
             read.unwrap();

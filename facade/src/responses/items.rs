@@ -1,6 +1,7 @@
 //! What a conversation is made of in this API, item by item, and the messages in which it is asked behind gRPC:
 //! what an assistant thinks, says and calls in a row is one message there.
 
+pub(crate) mod parts;
 pub(crate) mod read;
 pub(crate) mod write;
 

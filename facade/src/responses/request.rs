@@ -148,11 +148,9 @@ pub(crate) fn read(body: &[u8]) -> Result<Asked, Error> {
 
 fn asked(mut body: Body) -> Result<Asked, Vec<Violation>> {
     let mut found = refused::of(&mut body);
-    let instructions = body.instructions.map(|text| Message {
-        role: "system".to_owned(),
-        content: Some(Content::Text(text)),
-        ..Message::default()
-    });
+    let stream_options = stream_options(&body);
+    let logprobs = asks_for_logprobs(&body);
+    let instructions = body.instructions.map(|text| said("system", text));
     let items = match body.input {
         Some(input) => items(input, &mut found),
         None => {
@@ -164,14 +162,6 @@ fn asked(mut body: Body) -> Result<Asked, Vec<Violation>> {
     let tool_choice_json = body.tool_choice.and_then(|json| tools::choice(&json, &mut found));
     let (response_format_json, verbosity) = body.text.map(|text| text.told(&mut found)).unwrap_or_default();
     let reasoning_effort = body.reasoning.and_then(|reasoning| reasoning.told(&mut found));
-    let includes = |word| body.include.as_ref().is_some_and(|list| list.values.iter().any(|it| it == word));
-    let logprobs = includes("message.output_text.logprobs") || body.top_logprobs.is_some_and(|top| top != 0);
-    let options = StreamOptions {
-        // The last event has it.
-        include_usage: body.stream.then_some(true),
-        extensions: body.stream_options.clone().unwrap_or_default().extensions,
-    };
-    let stream_options = (body.stream || body.stream_options.is_some()).then_some(options);
     let terms = ResponseTerms {
         previous_response_id: body.previous_response_id.clone(),
         has_instructions: instructions.is_some(),
@@ -216,14 +206,27 @@ fn asked(mut body: Body) -> Result<Asked, Vec<Violation>> {
     Ok(Asked { request, instructions, items, previous_response_id: body.previous_response_id, background })
 }
 
+fn said(role: &str, text: String) -> Message {
+    Message { role: role.to_owned(), content: Some(Content::Text(text)), ..Message::default() }
+}
+
+/// Usage always comes: the last event has it.
+fn stream_options(body: &Body) -> Option<StreamOptions> {
+    let extensions = body.stream_options.as_ref().map(|options| options.extensions.clone());
+    let include_usage = body.stream.then_some(true);
+    (body.stream || extensions.is_some())
+        .then(|| StreamOptions { include_usage, extensions: extensions.unwrap_or_default() })
+}
+
+fn asks_for_logprobs(body: &Body) -> bool {
+    let mut included = body.include.iter().flat_map(|list| &list.values);
+    included.any(|word| word == "message.output_text.logprobs")
+        || body.top_logprobs.is_some_and(|top| top != 0)
+}
+
 /// What the mesh says of a request, its input left out: that was judged item by item.
 fn judged(request: &mut GenerateRequest) -> Vec<Violation> {
-    let anything = Message {
-        role: "user".to_owned(),
-        content: Some(Content::Text(String::new())),
-        ..Message::default()
-    };
-    request.input = Some(Input::Chat(ChatInput { messages: vec![anything] }));
+    request.input = Some(Input::Chat(ChatInput { messages: vec![said("user", String::new())] }));
     let mut violations = validate::generate_request(request);
     request.input = None;
     for violation in &mut violations {

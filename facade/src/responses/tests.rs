@@ -73,6 +73,20 @@ async fn what_is_to_be_kept_takes_its_terms_along() {
     assert_eq!(terms.request_json.as_deref(), Some(r#"{"instructions":"x","metadata":{"k":"v"}}"#));
 }
 
+#[tokio::test]
+async fn tokens_are_counted_and_nothing_is_made() {
+    let facade = Facade::new(answer());
+    let ask = |body: String| {
+        let request =
+            axum::http::Request::post("/v1/responses/input_tokens").header("authorization", "Bearer k");
+        facade.send(request.body(body.into()).unwrap())
+    };
+    let got = ask(body(json!({"instructions": "x", "stream": true}))).await;
+    assert_eq!(got.json(), json!({"object": "response.input_tokens", "input_tokens": 5, "estimated": true}));
+    assert_eq!(ask(json!({"model": "m"}).to_string()).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(facade.seen.generate.lock().unwrap().is_empty());
+}
+
 /// Conformance 4: an end without a finish reason is an error, whole or streamed.
 #[tokio::test]
 async fn an_answer_that_is_not_whole_is_an_error() {

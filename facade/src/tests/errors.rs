@@ -115,11 +115,17 @@ async fn only_listed_routes_exist() {
             expect(&facade, &facade.ask(method, path).await, 404, "unknown_url");
         }
     }
-    for path in ["/api", "/api/", "/api/create", "/api/pull", "/api/push", "/api/copy", "/api/blobs/x", "/api/delete"] {
+    for path in
+        ["/api", "/api/", "/api/create", "/api/pull", "/api/push", "/api/copy", "/api/blobs/x", "/api/delete"]
+    {
         for method in [Method::GET, Method::POST, Method::DELETE, Method::HEAD] {
             let no_body = method == Method::HEAD;
             let answer = facade.ask(method, path).await;
-            assert_eq!((answer.status.as_u16(), answer.header("content-type")), (404, "application/json"), "{path}");
+            assert_eq!(
+                (answer.status.as_u16(), answer.header("content-type")),
+                (404, "application/json"),
+                "{path}"
+            );
             if !no_body {
                 let said = answer.json()["error"].as_str().unwrap().to_owned();
                 assert!(said.contains("at the engine itself"), "{said}");

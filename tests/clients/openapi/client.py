@@ -27,6 +27,17 @@ with tempfile.TemporaryDirectory() as folder:
         assert answer.object == "chat.completion" and answer.usage.completion_tokens > 0, answer
         assert answer.choices[0].message.content and answer.choices[0].finish_reason, answer
 
+        asked = made.ResponseRequest(model=models.data[0].id, input=made.ResponseRequestInput("Say hello."))
+        response = made.ResponsesApi(client).create_response(asked)
+        assert response.status == "completed" and response.usage.output_tokens > 0, response
+        kept = made.ResponsesApi(client).get_response(response.id)
+        assert kept.id == response.id and kept.output[0].content, kept
+
+        turn = made.MessagesTurn(role="user", content=made.MessagesTurnContent("Say hello."))
+        asked = made.MessagesRequest(model=models.data[0].id, max_tokens=8, messages=[turn])
+        message = made.MessagesApi(client).create_message(asked)
+        assert message.role == "assistant" and message.usage.output_tokens > 0 and message.content, message
+
         try:
             made.ModelsApi(client).get_model("nobody")
         except made.exceptions.NotFoundException as error:

@@ -63,6 +63,7 @@ mod probe;
 mod recovery;
 mod refusals;
 mod reload;
+mod responses;
 mod responses_stored;
 mod resume;
 mod routing;

@@ -313,7 +313,9 @@ both! {
     /// C8: before the first token a failure is an HTTP error, streamed or not; after it an event, and no end.
     async fn a_failure_is_never_a_whole_answer(topology: Topology) {
         let engine = Engine::start().await;
-        let mesh = Mesh::over(topology, &engine, "").await;
+        // Each failure is to be the engine's own, not a breaker's.
+        let breaker = "[inference_adapter.breaker]\nminimum_calls = 1_000_000\n";
+        let mesh = Mesh::over(topology, &engine, breaker).await;
         engine.always(Script::status(500));
         for body in [ask("Hi"), streamed(ask("Hi"))] {
             refused(&post(&mesh.client(), &body).await, 502, "api_error");

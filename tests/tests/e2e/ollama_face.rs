@@ -3,11 +3,8 @@
 
 use http::Method;
 use penstock_tests::{
-    Answer, Engine, Mesh, PROMPT_CANARY, Script, Step, Topology, both,
-    bounded::until,
-    client::with,
-    engine::End,
-    mesh::model,
+    Answer, Engine, Mesh, PROMPT_CANARY, Script, Step, Topology, both, bounded::until, client::with,
+    engine::End, mesh::model,
 };
 use serde_json::{Value, json};
 

@@ -1,6 +1,7 @@
 //! Requests in the words of the contract, and what is wrong with them under the names that they have.
 
 use penstock_proto::inference::v1::{Message, StopSequences, message::Content, stop_sequences::Kind};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -335,4 +336,90 @@ fn tokens_are_counted_without_a_bound_and_without_a_stream() {
     let request = read_to_count(body.as_bytes()).unwrap().request;
     assert_eq!((request.stream, request.stream_options, request.max_completion_tokens), (false, None, None));
     assert!(read(body.as_bytes()).is_err());
+}
+
+/// Values of any shape under the names that mean something.
+fn anything() -> impl Strategy<Value = Value> {
+    let words = [
+        "user",
+        "assistant",
+        "text",
+        "image",
+        "document",
+        "tool_use",
+        "tool_result",
+        "thinking",
+        "redacted_thinking",
+        "base64",
+        "content",
+        "enabled",
+        "tool",
+        "application/pdf",
+        "",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        prop::sample::select(words.to_vec()).prop_map(Value::from),
+    ];
+    let names = [
+        "type",
+        "role",
+        "text",
+        "source",
+        "content",
+        "messages",
+        "system",
+        "id",
+        "name",
+        "input",
+        "tool_use_id",
+        "thinking",
+        "signature",
+        "data",
+        "media_type",
+        "tools",
+        "tool_choice",
+        "input_schema",
+        "budget_tokens",
+        "output_config",
+        "format",
+        "schema",
+        "metadata",
+        "max_tokens",
+        "model",
+        "is_error",
+        "citations",
+        "other",
+    ];
+    leaf.prop_recursive(6, 64, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(prop::sample::select(names.to_vec()), inner, 0..6)
+                .prop_map(|members| json!(members)),
+        ]
+    })
+}
+
+proptest! {
+    /// What is taken has a place for each message; what is not is refused with at least one reason.
+    #[test]
+    fn any_body_is_translated_or_refused(members in anything(), turns in prop::collection::vec(anything(), 0..4)) {
+        let mut body = request(json!({}));
+        for (name, value) in members.as_object().into_iter().flatten() {
+            body[name] = value.clone();
+        }
+        for turn in turns {
+            body["messages"] = json!([{"role": "user", "content": [turn]}, {"role": "assistant", "content": [turn]}]);
+            match read(body.to_string().as_bytes()) {
+                Ok(translated) => {
+                    let Some(Input::Chat(chat)) = translated.request.input else { panic!() };
+                    prop_assert_eq!(chat.messages.len(), translated.places.0.len());
+                }
+                Err(Error::Invalid(found)) => prop_assert!(!found.is_empty()),
+                Err(other) => prop_assert!(false, "{other:?}"),
+            }
+        }
+    }
 }

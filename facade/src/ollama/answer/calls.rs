@@ -33,7 +33,8 @@ impl Calls {
         if fragment.custom.is_some() {
             return Err(NoCall);
         }
-        let known = fragment.index.and_then(|index| self.calls.iter().position(|call| call.index == Some(index)));
+        let known =
+            fragment.index.and_then(|index| self.calls.iter().position(|call| call.index == Some(index)));
         let at = known.unwrap_or_else(|| {
             self.calls.push(Call { index: fragment.index, ..Call::default() });
             self.calls.len() - 1

@@ -9,11 +9,8 @@ fn answer() -> Answer {
 }
 
 fn chunk(delta: Delta, finish_reason: Option<&str>) -> GenerateChunk {
-    let choice = Choice {
-        delta: Some(delta),
-        finish_reason: finish_reason.map(Into::into),
-        ..Choice::default()
-    };
+    let choice =
+        Choice { delta: Some(delta), finish_reason: finish_reason.map(Into::into), ..Choice::default() };
     GenerateChunk { model: "m".into(), choices: vec![choice], ..GenerateChunk::default() }
 }
 
@@ -83,7 +80,9 @@ fn an_answer_is_lines_and_the_last_one_says_how_it_went() {
     );
     let (last, others) = lines.split_last().unwrap();
     assert!(others.iter().all(|line| line["done"] == false && line.get("total_duration").is_none()));
-    assert!(lines.iter().all(|line| line["model"] == "m" && line["created_at"].as_str().unwrap().ends_with('Z')));
+    assert!(
+        lines.iter().all(|line| line["model"] == "m" && line["created_at"].as_str().unwrap().ends_with('Z'))
+    );
     assert_eq!((&last["done"], &last["done_reason"]), (&json!(true), &json!("length")));
     assert_eq!((&last["prompt_eval_count"], &last["eval_count"]), (&json!(3), &json!(4)));
     for name in ENGINE {
@@ -178,7 +177,10 @@ fn a_prompt_has_its_answer_in_response() {
     let mut out = BytesMut::new();
     answer.ping(&mut out);
     let ping: Value = serde_json::from_slice(&out).unwrap();
-    assert_eq!((&ping["model"], &ping["response"], &ping["done"]), (&json!("asked"), &json!(""), &json!(false)));
+    assert_eq!(
+        (&ping["model"], &ping["response"], &ping["done"]),
+        (&json!("asked"), &json!(""), &json!(false))
+    );
     let said = Delta { reasoning: Some("hm".into()), ..says("a") };
     let mut out = BytesMut::new();
     answer.whole(&chunk(said, Some("content_filter")), &mut out).unwrap();
@@ -191,7 +193,8 @@ fn a_prompt_has_its_answer_in_response() {
 fn an_error_is_a_line_and_logprobs_are_entries() {
     let (mut answer, mut out) = (answer(), BytesMut::new());
     let mut first = chunk(says("a"), None);
-    first.choices[0].logprobs_json = Some(r#"{"content":[{"token":"a","logprob":-0.5}],"refusal":null}"#.into());
+    first.choices[0].logprobs_json =
+        Some(r#"{"content":[{"token":"a","logprob":-0.5}],"refusal":null}"#.into());
     answer.write(&first, &mut out);
     answer.fail(&penstock_proto::Error::new(Reason::EngineCut, "cut"), "r", &mut out);
     let lines: Vec<Value> =

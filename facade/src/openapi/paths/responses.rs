@@ -58,7 +58,14 @@ fn input_tokens() -> Value {
 
 fn get() -> Value {
     one("getResponse", "Get a response", "As it is now: one that nobody waits for may go on.")
-        .answers("200", "The response.", "Response", answer())
+        .parameter(json!({"name": "stream", "in": "query", "required": false,
+            "description": "true: a whole response as its events.", "schema": {"type": "boolean", "default": false}}))
+        .parameter(json!({"name": "starting_after", "in": "query", "required": false,
+            "description": "Number of the last event that is known.", "schema": {"type": "integer", "minimum": 0, "maximum": u32::MAX}}))
+        .content("200", "The response: JSON, or events if `stream` is true.", json!({
+            "application/json": {"schema": reference("Response"), "example": answer()},
+            "text/event-stream": {"schema": {"description": "Events, each with its type as its name, too."}},
+        }))
         .refused(&[Reason::InvalidRequest])
         .done()
 }

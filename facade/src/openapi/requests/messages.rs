@@ -114,8 +114,12 @@ fn property(schema: &str, member: &str) -> (Value, &'static str) {
             json!({"type": "array", "maxItems": 0}),
             "Refused unless it is empty: no servers of tools are called here.",
         ),
-        (_, "container") => (json!({"type": "null"}), "Refused: no code is run here."),
-        (_, "thread") => (json!({"type": "null"}), "Refused: no thread is kept here."),
+        (_, "container") => {
+            (json!({"type": "string", "maxLength": 0}), "Refused unless it is empty: no code is run here.")
+        }
+        (_, "thread") => {
+            (json!({"type": "object", "maxProperties": 0}), "Refused unless it is empty: no thread is kept here.")
+        }
         (_, "context_management") => (
             json!({"type": "object", "maxProperties": 0}),
             "Refused unless it is empty: no context is edited here.",

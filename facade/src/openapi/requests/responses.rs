@@ -7,7 +7,7 @@ use crate::{
     json::object::Object as _,
     openapi::reference,
     responses::{
-        items::read::{InputItem, InputPart},
+        items::{parts::InputPart, read::InputItem},
         request::{
             Body, CustomFormat, INCLUDE, InputTool, Obfuscation, ReasoningOptions, TextFormat, TextOptions,
         },

@@ -236,6 +236,16 @@ fn what_cannot_be_done_is_refused_by_name() {
     }
 }
 
+/// What an engine would take for a member of the chat that it is asked in is either read here or refused.
+#[test]
+fn no_member_of_chat_goes_on_unread() {
+    for (member, _) in <GenerateRequest as crate::json::object::Object>::MEMBERS {
+        let typed = <Body as crate::json::object::Object>::MEMBERS.iter().any(|(known, _)| known == member);
+        let refused = || super::read(with(json!({*member: {"x": 1}})).to_string().as_bytes()).is_err();
+        assert!(typed || refused(), "{member}");
+    }
+}
+
 #[test]
 fn every_mistake_is_said_at_once() {
     let found = fields(&json!({

@@ -43,9 +43,6 @@ pub(super) fn of_one(uri: &Uri) -> Result<Option<Replay>, Error> {
         }
         Ok(())
     })?;
-    if after.is_some() && !stream {
-        return Err(Error::Invalid(vec![Violation::new("starting_after", "means nothing without stream")]));
-    }
     Ok(stream.then_some(Replay { after }))
 }
 
@@ -119,6 +116,7 @@ mod tests {
         assert_eq!(some, Some(Page { after: Some("msg_1".into()), limit: 5, newest_first: false }));
         let one = |query| of_one(&uri(query)).ok();
         assert_eq!(one("include[]=a&stream=false&include_obfuscation=true"), Some(None));
+        assert_eq!(one("starting_after=7"), Some(None), "what is given as a whole has no events");
         assert_eq!(one("stream=true"), Some(Some(Replay { after: None })));
         assert_eq!(one("stream=true&starting_after=7"), Some(Some(Replay { after: Some(7) })));
     }
@@ -136,7 +134,6 @@ mod tests {
             assert_eq!(named(of_items(&uri(query))), fields, "{query}");
         }
         for (query, fields) in [
-            ("starting_after=1", vec!["starting_after"]),
             ("stream=true&starting_after=-1", vec!["starting_after"]),
             ("stream=1", vec!["stream"]),
             ("limit=1", vec!["limit"]),

@@ -39,7 +39,8 @@ impl Dialect for Anthropic {
     /// Another name for the bound of an answer, which the gateway caps.
     const DENIED: &'static [&'static str] = &["max_tokens_to_sample"];
     const COUNTS: bool = true;
-    const OPTIONAL: &'static [&'static str] = &["cache_control", "thinking", "thinking_blocks"];
+    const OPTIONAL: &'static [&'static str] =
+        &["cache_control", "eager_input_streaming", "thinking", "thinking_blocks"];
 
     fn generate(request: &GenerateRequest, target: &Target) -> Result<Ask, Error> {
         let body = request::encode(request, target)?;

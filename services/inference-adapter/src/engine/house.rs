@@ -40,7 +40,8 @@ mod tests {
 
     use super::*;
     use crate::engine::{
-        Dialect, Target, anthropic::Anthropic, llama_cpp::LlamaCpp, ollama::Ollama, openai::OpenAi, vllm::Vllm,
+        Dialect, Target, anthropic::Anthropic, llama_cpp::LlamaCpp, ollama::Ollama, openai::OpenAi,
+        vllm::Vllm,
     };
 
     const GIVEN: [(&str, &str); 5] = [

@@ -116,7 +116,8 @@ mod tests {
     use super::*;
 
     fn body(input: Input, extensions: &[(&str, &str)]) -> Result<Value, Error> {
-        let extension = |(name, json): &(&str, &str)| Extension { name: (*name).into(), json: (*json).into() };
+        let extension =
+            |(name, json): &(&str, &str)| Extension { name: (*name).into(), json: (*json).into() };
         let request = GenerateRequest {
             input: Some(input),
             extensions: extensions.iter().map(extension).collect(),

@@ -250,7 +250,8 @@ fn the_deployment_says_how_long_the_model_stays_unless_the_caller_does() {
 #[test]
 fn words_for_sampling_that_others_know_too_stand_in_options() {
     let ask = |given: &[(&str, &str)]| {
-        let extension = |(name, json): &(&str, &str)| Extension { name: (*name).into(), json: (*json).into() };
+        let extension =
+            |(name, json): &(&str, &str)| Extension { name: (*name).into(), json: (*json).into() };
         encode(&GenerateRequest {
             extensions: given.iter().map(extension).collect(),
             temperature: Some(0.5),
