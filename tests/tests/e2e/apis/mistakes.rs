@@ -145,6 +145,12 @@ fn unsayable() -> Vec<(Api, Value, &'static str)> {
         ),
         (messages(json!({"container": "c_1"})), "container"),
         (messages(json!({"thinking": {"type": "enabled", "budget_tokens": 5}})), "thinking.budget_tokens"),
+        (responses(json!({"tools": [{"type": "web_search"}]})), "tools[0].type"),
+        (messages(json!({"tools": [{"type": "bash_20250124", "name": "bash"}]})), "tools[0].type"),
+        // A8: where an engine is, the configuration alone says.
+        (responses(json!({"api_base": "http://127.0.0.1:1"})), "api_base"),
+        (messages(json!({"api_base": "http://127.0.0.1:1"})), "api_base"),
+        (ollama(json!({"api_base": "http://127.0.0.1:1"})), "api_base"),
         (ollama(json!({"messages": []})), "messages"),
         (ollama(json!({"options": {"temperature": 2.5}})), "options.temperature"),
         (ollama(json!({"format": "xml"})), "format"),

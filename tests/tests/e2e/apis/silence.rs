@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::{APIS, hello};
 
-const SOON: &str = "[facade]\nkeep_alive_delay = \"50ms\"\nkeep_alive_period = \"50ms\"\n[router]\nretries = 0\n";
+const SOON: &str =
+    "[facade]\nkeep_alive_delay = \"50ms\"\nkeep_alive_period = \"50ms\"\n[router]\nretries = 0\n";
 
 both! {
     async fn a_silent_stream_is_kept_open_and_ends_as_it_ends(topology: Topology) {
