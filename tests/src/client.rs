@@ -282,6 +282,13 @@ impl Events {
         }
     }
 
+    /// Waits until so many more pieces of the answer have come, whatever they are.
+    pub async fn grows_by(&mut self, pieces: usize) {
+        for _ in 0..pieces {
+            assert!(self.more().await, "ended early: {:?}", self.buffer);
+        }
+    }
+
     /// All events that are left.
     pub async fn rest(mut self) -> Vec<String> {
         let mut events = Vec::new();

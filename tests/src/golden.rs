@@ -205,7 +205,8 @@ pub fn is_made(id: &str) -> bool {
 
 /// `json` without what differs from run to run: times, and ids that were made on the way.
 pub fn settled(json: &Json) -> Json {
-    let passes = |name: &str| name.ends_with("_duration") || ["created", "created_at", "completed_at"].contains(&name);
+    let passes =
+        |name: &str| name.ends_with("_duration") || ["created", "created_at", "completed_at"].contains(&name);
     match json {
         Json::List(items) => Json::List(items.iter().map(settled).collect()),
         Json::Object(members) => Json::Object(
@@ -215,7 +216,11 @@ pub fn settled(json: &Json) -> Json {
                     let value = match (name.as_str(), value) {
                         (name, Json::Number(_) | Json::Text(_)) if passes(name) => Json::text("…"),
                         ("request_id" | "decision_id" | "instance", Json::Text(_)) => Json::text("…"),
-                        ("id" | "item_id" | "call_id" | "tool_call_id", Json::Text(text)) if is_made(text) => Json::text("…"),
+                        ("id" | "item_id" | "call_id" | "tool_call_id", Json::Text(text))
+                            if is_made(text) =>
+                        {
+                            Json::text("…")
+                        }
                         _ => settled(value),
                     };
                     (name.clone(), value)

@@ -91,7 +91,9 @@ pub(super) fn stream(body: &str) -> Outcome {
                 .iter()
                 .any(|name| delta.get(name).as_text().is_some_and(|text| !text.is_empty()));
             assert!(!finished || !says && !delta.has("tool_calls"), "content after the end: {body:.1000}");
-            finished |= *choice.get("finish_reason") != Json::Null;
+            let ends = *choice.get("finish_reason") != Json::Null;
+            assert!(!finished || !ends, "two ends: {body:.1000}");
+            finished |= ends;
         }
         chunks.push(chunk);
     }

@@ -61,7 +61,7 @@ fn usage(json: &Json) -> Usage {
         input: words::int(json, "input_tokens") + cached + written,
         output: words::int(json, "output_tokens"),
         cached,
-        reasoning: 0,
+        reasoning: json.get("output_tokens_details").get("thinking_tokens").as_int().unwrap_or_default(),
         estimated: *json.get("estimated") == Json::Bool(true),
     }
 }
@@ -116,7 +116,12 @@ pub(super) fn stream(body: &str) -> Outcome {
     let events = words::named_events(body);
     let mut events = events.iter();
     let (name, first) = events.next().expect("an event");
-    assert_eq!(name, "message_start", "what fails before is an error with a status: {body:.1000}");
+    if name == "error" {
+        // The head went out for fear of silence, and nothing came.
+        assert!(events.next().is_none(), "something follows the error: {body:.1000}");
+        return Outcome::Broken(Said::default(), trouble(first));
+    }
+    assert_eq!(name, "message_start", "{body:.1000}");
     let mut snapshot = Snapshot::start(first.get("message"));
     let mut broken = None;
     for (name, data) in events {
@@ -161,7 +166,10 @@ impl Snapshot {
     fn take(&mut self, name: &str, data: &Json) {
         if name.starts_with("content_block") {
             let at = usize::try_from(words::int(data, "index")).unwrap();
-            assert_eq!(at, self.content.len() - usize::from(self.open.is_some() && name != "content_block_start"));
+            assert_eq!(
+                at,
+                self.content.len() - usize::from(self.open.is_some() && name != "content_block_start")
+            );
             assert!(!self.delta, "{name} after the reason of the end: {data}");
         }
         match name {
@@ -238,8 +246,7 @@ impl Snapshot {
     }
 }
 
-/// How an answer that chat shows so is shown here: a refusal is a text and a reason of the end, and nobody tells how
-/// many tokens reasoning took.
+/// How an answer that chat shows so is shown here: a refusal is a text and a reason of the end.
 pub(super) fn shown(said: &mut Said) {
     if !said.refusal.is_empty() {
         said.text += &std::mem::take(&mut said.refusal);
@@ -247,8 +254,5 @@ pub(super) fn shown(said: &mut Said) {
     }
     if said.finish == Finish::Stop && !said.calls.is_empty() {
         said.finish = Finish::Calls;
-    }
-    if let Some(usage) = &mut said.usage {
-        usage.reasoning = 0;
     }
 }

@@ -10,9 +10,30 @@ use crate::exact::Json;
 
 /// What an answer has in every state of it.
 const MEMBERS: [&str; 24] = [
-    "id", "object", "created_at", "status", "background", "error", "incomplete_details", "instructions",
-    "max_output_tokens", "model", "output", "parallel_tool_calls", "previous_response_id", "reasoning", "store",
-    "temperature", "text", "tool_choice", "tools", "top_p", "truncation", "usage", "user", "metadata",
+    "id",
+    "object",
+    "created_at",
+    "status",
+    "background",
+    "error",
+    "incomplete_details",
+    "instructions",
+    "max_output_tokens",
+    "model",
+    "output",
+    "parallel_tool_calls",
+    "previous_response_id",
+    "reasoning",
+    "store",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_p",
+    "truncation",
+    "usage",
+    "user",
+    "metadata",
 ];
 
 /// A plain answer, or the object in the last event of a stream.

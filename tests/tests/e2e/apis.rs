@@ -8,6 +8,7 @@ mod failures;
 mod faults;
 mod leaving;
 mod mistakes;
+mod silence;
 mod way;
 
 use penstock_tests::{

@@ -6,8 +6,19 @@ use crate::{
 };
 
 const KNOWN: [&str; 13] = [
-    "model", "messages", "max_completion_tokens", "max_tokens", "temperature", "top_p", "top_k", "stop", "tools", "tool_choice",
-    "parallel_tool_calls", "reasoning_effort", "user",
+    "model",
+    "messages",
+    "max_completion_tokens",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "stop",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "reasoning_effort",
+    "user",
 ];
 
 /// What Anthropic's requests are bounded by where chat's are not: it has none without.
@@ -147,7 +158,11 @@ fn turn(message: &Json) -> Result<(String, Vec<Json>), String> {
             let mut blocks = Vec::new();
             if let Some(text) = message.get("reasoning_content").as_text() {
                 let signature = ("signature", Json::text(""));
-                blocks.push(object([("type", Json::text("thinking")), ("thinking", Json::text(text)), signature]));
+                blocks.push(object([
+                    ("type", Json::text("thinking")),
+                    ("thinking", Json::text(text)),
+                    signature,
+                ]));
             }
             blocks.extend(content);
             for call in message.get("tool_calls").items() {

@@ -6,8 +6,21 @@ use crate::{
 };
 
 const KNOWN: [&str; 15] = [
-    "model", "messages", "max_completion_tokens", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop",
-    "presence_penalty", "frequency_penalty", "tools", "reasoning_effort", "logprobs", "top_logprobs",
+    "model",
+    "messages",
+    "max_completion_tokens",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "seed",
+    "stop",
+    "presence_penalty",
+    "frequency_penalty",
+    "tools",
+    "reasoning_effort",
+    "logprobs",
+    "top_logprobs",
 ];
 
 /// What stands among the options, and under which name.
@@ -79,7 +92,8 @@ fn message(message: &Json) -> Result<Json, String> {
             for part in rest {
                 let url = part.get("image_url");
                 unsaid(url, &["url"])?;
-                let data = url.get("url").as_text().and_then(|url| url.strip_prefix("data:image/png;base64,"));
+                let data =
+                    url.get("url").as_text().and_then(|url| url.strip_prefix("data:image/png;base64,"));
                 images.push(Json::text(data.ok_or("parts that are no images")?));
             }
         }

@@ -6,9 +6,27 @@ use crate::{
 };
 
 const KNOWN: [&str; 21] = [
-    "model", "messages", "max_completion_tokens", "max_tokens", "temperature", "top_p", "top_k", "top_logprobs", "logprobs",
-    "metadata", "parallel_tool_calls", "tool_choice", "tools", "response_format", "verbosity", "reasoning_effort",
-    "user", "safety_identifier", "prompt_cache_key", "service_tier", "store",
+    "model",
+    "messages",
+    "max_completion_tokens",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "top_logprobs",
+    "logprobs",
+    "metadata",
+    "parallel_tool_calls",
+    "tool_choice",
+    "tools",
+    "response_format",
+    "verbosity",
+    "reasoning_effort",
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "service_tier",
+    "store",
 ];
 
 /// A question of chat in the words of responses.
@@ -106,7 +124,9 @@ fn add(items: &mut Vec<Json>, message: &Json) -> Result<(), String> {
     let role = words::text(message, "role");
     if role == "tool" {
         let output = match message.get("content") {
-            Json::List(parts) => Json::List(parts.iter().map(|one| part(one, role)).collect::<Result<_, _>>()?),
+            Json::List(parts) => {
+                Json::List(parts.iter().map(|one| part(one, role)).collect::<Result<_, _>>()?)
+            }
             text => text.clone(),
         };
         let call = message.get("tool_call_id").clone();
@@ -172,17 +192,20 @@ fn part(part: &Json, role: &str) -> Result<Json, String> {
         "image_url" => {
             let image = part.get("image_url");
             unsaid(image, &["url", "detail"])?;
-            let mut item = object([("type", Json::text("input_image")), ("image_url", image.get("url").clone())]);
+            let mut item =
+                object([("type", Json::text("input_image")), ("image_url", image.get("url").clone())]);
             set(&mut item, "detail", image.get("detail").clone());
             Ok(item)
         }
         "file" => {
             let file = part.get("file");
             unsaid(file, &["file_data", "file_id", "filename"])?;
-            Ok(flat(&object([("type", Json::text("file")), ("file", file.clone())]), "file")).map(|mut item| {
-                item.set("type", Json::text("input_file"));
-                item
-            })
+            Ok(flat(&object([("type", Json::text("file")), ("file", file.clone())]), "file")).map(
+                |mut item| {
+                    item.set("type", Json::text("input_file"));
+                    item
+                },
+            )
         }
         other => Err(other.to_owned()),
     }

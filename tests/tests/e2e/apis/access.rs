@@ -2,7 +2,11 @@
 
 use penstock_proto::auth::v1::CreateRequest;
 use penstock_tests::{
-    Engine, Mesh, Service, Topology, apis::Api, both, grpc::create_key, mesh::{model, one_model},
+    Engine, Mesh, Service, Topology,
+    apis::Api,
+    both,
+    grpc::create_key,
+    mesh::{model, one_model},
 };
 use serde_json::json;
 

@@ -118,10 +118,14 @@ async fn play(cell: Cell, client: Client, away: bool) -> (Cell, Result<Outcome, 
                 false => Err(format!("not its beginning: {said:?}")),
             }
         }
-        (Ok(Outcome::Refused(trouble)), Comes::Lost(status) | Comes::Told(status)) if trouble.status == status => {
+        (Ok(Outcome::Refused(trouble)), Comes::Lost(status) | Comes::Told(status))
+            if trouble.status == status =>
+        {
             Ok(Outcome::Refused(trouble))
         }
-        (Ok(Outcome::Refused(trouble)), Comes::Broken(status)) if !cell.stream && trouble.status == status => {
+        (Ok(Outcome::Refused(trouble)), Comes::Broken(status))
+            if !cell.stream && trouble.status == status =>
+        {
             Ok(Outcome::Refused(trouble))
         }
         (Ok(other), comes) => Err(format!("{other:?}, not {comes:?}")),
@@ -145,8 +149,10 @@ async fn slice(topology: Topology, away: bool) {
                 let second = format!(", {{ id = \"w{number}\", priority = 2 }}");
                 config += &of("s", &sick);
                 config += &if away { of("w", &well) } else { String::new() };
-                config += &format!("[[models]]\nname = \"m{number}\"\ndeployments = [\"s{number}\"{}]\n",
-                    if away { &second } else { "" });
+                config += &format!(
+                    "[[models]]\nname = \"m{number}\"\ndeployments = [\"s{number}\"{}]\n",
+                    if away { &second } else { "" }
+                );
                 cells.push(Cell { name, comes, api, stream, number });
             }
         }
@@ -168,7 +174,11 @@ async fn slice(topology: Topology, away: bool) {
         for (cell, verdict) in four {
             let asked = |number: usize| (calls(&sick, number), calls(&well, number));
             if asked(cell.number) != asked(chat.number) {
-                wrong.push(format!("{cell}: asked {:?} times, by chat {:?}", asked(cell.number), asked(chat.number)));
+                wrong.push(format!(
+                    "{cell}: asked {:?} times, by chat {:?}",
+                    asked(cell.number),
+                    asked(chat.number)
+                ));
             }
             if asked(cell.number).0 > 3 {
                 wrong.push(format!("{cell}: hammered: {:?}", asked(cell.number)));

@@ -1,8 +1,6 @@
 //! Which deployment answers, and what is told of it, is the same by every API.
 
-use penstock_tests::{
-    Engine, Mesh, Script, Step, Topology, apis::Api, both, engine::Head, mesh::deployment,
-};
+use penstock_tests::{Engine, Mesh, Script, Step, Topology, apis::Api, both, engine::Head, mesh::deployment};
 use serde_json::json;
 
 use super::{APIS, asking, hello};

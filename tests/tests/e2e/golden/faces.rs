@@ -107,7 +107,8 @@ pub(super) async fn play(case: &Case, mesh: &Mesh, engine: &Engine) -> String {
                 );
             }
             compare(&what, api, &chat, &got);
-            transcript += &format!("== By {api:?}, {}: {}\n", if stream { "a stream" } else { "plain" }, got.status);
+            transcript +=
+                &format!("== By {api:?}, {}: {}\n", if stream { "a stream" } else { "plain" }, got.status);
             transcript += &lines(&got.body);
         }
     }
