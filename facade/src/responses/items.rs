@@ -5,6 +5,8 @@ pub(crate) mod parts;
 pub(crate) mod read;
 pub(crate) mod write;
 
+use std::collections::HashSet;
+
 use penstock_proto::inference::v1::{
     ContentPart, ContentParts, Delta, Extension, GenerateChunk, Message, ToolCall, message::Content,
 };
@@ -133,6 +135,7 @@ pub(crate) fn conversation(items: Vec<Item>) -> Vec<Message> {
             Item::Reference(_) => {}
         }
     }
+    messages.iter_mut().for_each(|message: &mut Message| keep_once(&mut message.extensions));
     messages
 }
 
@@ -185,6 +188,14 @@ fn parts(content: Content) -> Vec<ContentPart> {
 
 fn text_part(text: String) -> ContentPart {
     ContentPart { r#type: "text".to_owned(), text: Some(text), ..ContentPart::default() }
+}
+
+/// Leaves each name once: an engine gets one object of what were several.
+fn keep_once(extensions: &mut Vec<Extension>) {
+    if extensions.len() > 1 {
+        let mut names = HashSet::new();
+        extensions.retain(|extension| names.insert(extension.name.clone()));
+    }
 }
 
 fn append(to: &mut Option<String>, text: &str) {

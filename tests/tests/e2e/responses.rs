@@ -50,7 +50,7 @@ fn settled(mut response: Value) -> Value {
 both! {
     async fn what_is_streamed_is_what_is_given_at_once(topology: Topology) {
         let script = |text: &str| {
-            let delta = Step::Delta(json!({"role": "assistant", "reasoning_content": "hm"}));
+            let delta = Step::Delta(json!({"reasoning_content": "hm"}));
             Script::steps([delta, Step::Text(text.to_owned()), Step::Finish("stop"), Step::Usage, Step::Done])
         };
         let engine = Engine::playing(script("Hello")).await;

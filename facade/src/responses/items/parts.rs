@@ -4,7 +4,10 @@ use penstock_proto::inference::v1::{
     ContentPart, ContentParts, Extension, File, ImageUrl, InputAudio, message::Content,
 };
 
-use super::{read::Found, text_part};
+use super::{
+    read::{Found, refuse_chats},
+    text_part,
+};
 use crate::json::{
     object::{One, object},
     value::{Json, OrDefault, Text},
@@ -66,7 +69,8 @@ pub(super) fn content(
     }
 }
 
-fn part(part: InputPart, at: &str, role: &str, found: &mut Found<'_>) -> Option<ContentPart> {
+fn part(mut part: InputPart, at: &str, role: &str, found: &mut Found<'_>) -> Option<ContentPart> {
+    refuse_chats(&mut part.extensions, &["file"], &format!("{at}."), found);
     let kind = part.r#type.as_str();
     if matches!(kind, "input_image" | "input_file" | "input_audio") && role != "user" {
         let message = "cannot be said to an engine here: it goes into a message of the role user";

@@ -145,7 +145,33 @@ impl Found<'_> {
     }
 }
 
-fn read(item: InputItem, found: &mut Found<'_>) -> Option<Item> {
+/// Members of a chat's message or call: beside those that are made here an engine would get them twice.
+const OF_CHATS: [&str; 9] = [
+    "tool_calls",
+    "tool_call_id",
+    "function_call",
+    "reasoning_content",
+    "reasoning",
+    "refusal",
+    "function",
+    "custom",
+    "index",
+];
+
+/// Refuses members of chats, at `at`, and takes away those that are null.
+pub(super) fn refuse_chats(extensions: &mut Vec<Extension>, names: &[&str], at: &str, found: &mut Found<'_>) {
+    extensions.retain(|extension| {
+        let theirs = names.contains(&extension.name.as_str());
+        if theirs && extension.json != "null" {
+            let message = "is a member of chat completions: here it is an item, or a part, of its own";
+            found.add(&format!("{at}{}", extension.name), message);
+        }
+        !theirs
+    });
+}
+
+fn read(mut item: InputItem, found: &mut Found<'_>) -> Option<Item> {
+    refuse_chats(&mut item.extensions, &OF_CHATS, "", found);
     let kind = item.r#type.clone().unwrap_or_else(|| {
         // An item that has a role is a message, and one that has only an id is a reference.
         let is_reference = item.role.is_none() && item.id.is_some();

@@ -72,6 +72,18 @@ fn what_an_assistant_does_in_a_row_is_one_message() {
     }
 }
 
+/// A member that two items of one message have goes on once.
+#[test]
+fn no_member_is_said_twice() {
+    let member = |json: &str| vec![Extension { name: "x".into(), json: json.into() }];
+    let Item::Message(message) = said("assistant", "a") else { panic!() };
+    let items = vec![
+        Item::Reasoning { text: "hm".into(), extensions: member("1") },
+        Item::Message(Message { extensions: member("2"), ..message }),
+    ];
+    assert_eq!(conversation(items)[0].extensions, member("1"));
+}
+
 #[test]
 fn ids_are_read_as_they_are_written() {
     for (kind, prefix) in

@@ -349,6 +349,15 @@ fn items_are_judged_by_their_places() {
             json!({"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image", "image_url": "u"}]}),
             "output[0].type",
         ),
+        (json!({"role": "assistant", "content": "x", "tool_calls": [{}]}), "tool_calls"),
+        (
+            json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "", "function": {}}),
+            "function",
+        ),
+        (
+            json!({"role": "user", "content": [{"type": "input_file", "file_data": "x", "file": {}}]}),
+            "content[0].file",
+        ),
         (json!({"type": "item_reference"}), "id"),
         (json!({"type": "item_reference", "id": "msg_1"}), "id"),
     ] {
@@ -369,7 +378,8 @@ fn an_item_that_has_only_an_id_is_a_reference() {
     for item in
         [json!({"id": id}), json!({"type": "item_reference", "id": id}), json!({"type": null, "id": id})]
     {
-        assert_eq!(asked(&json!({"model": "m", "input": [item]})).items, [expected.clone()]);
+        let items = asked(&json!({"model": "m", "input": [item]})).items;
+        assert_eq!(items.as_slice(), std::slice::from_ref(&expected));
     }
 }
 
