@@ -150,8 +150,8 @@ pub(super) fn effort(body: &MessagesRequest, found: &mut Found) -> Option<String
             }
             let word = match budget {
                 ..=2048 => "low",
-                ..=8192 => "medium",
-                ..=16_384 => "high",
+                2049..=8192 => "medium",
+                8193..=16_384 => "high",
                 _ => "xhigh",
             };
             effort.or(Some(word.to_owned()))

@@ -64,22 +64,25 @@ fn count_tokens() -> Value {
 
 /// The operation with errors as this API has them: all that is wrong with a request is a 400.
 fn in_its_shape(mut operation: Value) -> Value {
-    operation["security"] = json!([{"key": []}, {"apiKey": []}]);
-    let Some(responses) = operation["responses"].as_object_mut() else { return operation };
+    let Some(members) = operation.as_object_mut() else { return operation };
+    members.insert("security".to_owned(), json!([{"key": []}, {"apiKey": []}]));
+    let Some(responses) = members.get_mut("responses").and_then(Value::as_object_mut) else {
+        return operation;
+    };
     let invalid = responses.remove(&Reason::InvalidRequest.http_status().to_string());
+    let invalid = invalid.as_ref().and_then(|one| one.get("description")?.as_str());
     for (status, response) in responses.iter_mut() {
-        response["headers"]["request-id"] = json!({"$ref": "#/components/headers/x-request-id"});
-        if status.starts_with('2') {
-            continue;
+        if let Some(headers) = response.get_mut("headers").and_then(Value::as_object_mut) {
+            headers.insert("request-id".to_owned(), json!({"$ref": "#/components/headers/x-request-id"}));
         }
-        response["content"] = json!({"application/json": {"schema": reference("MessagesError")}});
-        if status == "400"
-            && let (Some(more), Some(known)) = (
-                invalid.as_ref().and_then(|one| one["description"].as_str()),
-                response["description"].as_str(),
-            )
+        let Some(response) = response.as_object_mut().filter(|_| !status.starts_with('2')) else { continue };
+        let shape = json!({"application/json": {"schema": reference("MessagesError")}});
+        response.insert("content".to_owned(), shape);
+        if let (Some(Value::String(known)), Some(more), "400") =
+            (response.get_mut("description"), invalid, status.as_str())
         {
-            response["description"] = format!("{known}\n{more}").into();
+            known.push('\n');
+            known.push_str(more);
         }
     }
     operation

@@ -68,62 +68,79 @@ fn schema(Shape(name, members, required, about): &Shape) -> Value {
 
 /// The type of a member, and what it is.
 fn property(schema: &str, member: &str) -> (Value, &'static str) {
-    let text = || json!({"type": "string"});
-    let flag = || json!({"type": "boolean"});
-    let object = || json!({"type": "object"});
-    let list = |schema: &str| json!({"type": "array", "items": reference(schema)});
-    let words = |words: &[&str]| json!({"type": "string", "enum": words});
-    let said = || json!({"anyOf": [text(), list("MessagesInputBlock")]});
-    match (schema, member) {
-        (_, "model") => (
+    match schema {
+        "MessagesRequest" | "MessagesCountRequest" => of_request(member),
+        _ => of_part(schema, member),
+    }
+}
+
+/// A string, or blocks.
+fn said() -> Value {
+    json!({"anyOf": [{"type": "string"}, {"type": "array", "items": reference("MessagesInputBlock")}]})
+}
+
+fn words(words: &[&str]) -> Value {
+    json!({"type": "string", "enum": words})
+}
+
+fn of_request(member: &str) -> (Value, &'static str) {
+    match member {
+        "model" => (
             json!({"type": "string", "minLength": 1, "maxLength": 256}),
             "Model name or alias, as in the list of models.",
         ),
-        (_, "max_tokens") => (
+        "max_tokens" => (
             json!({"type": "integer", "minimum": 1}),
             "Upper bound of tokens to generate, reasoning included.",
         ),
-        (_, "system") => (said(), "What the system says: a string or blocks of text."),
-        (_, "messages") => (
+        "system" => (said(), "What the system says: a string or blocks of text."),
+        "messages" => (
             json!({"type": "array", "minItems": 1, "items": reference("MessagesTurn")}),
             "The conversation, oldest first. If the assistant spoke last, it goes on from there.",
         ),
-        (_, "stream") => (flag(), "Whether the answer comes as events as it is made."),
-        (_, "temperature") => {
-            (json!({"type": "number", "minimum": 0, "maximum": 1}), "Sampling temperature.")
-        }
-        (_, "top_p") => (json!({"type": "number", "minimum": 0, "maximum": 1}), "Nucleus sampling mass."),
-        (_, "stop_sequences") => (
+        "stream" => (json!({"type": "boolean"}), "Whether the answer comes as events as it is made."),
+        "temperature" => (json!({"type": "number", "minimum": 0, "maximum": 1}), "Sampling temperature."),
+        "top_p" => (json!({"type": "number", "minimum": 0, "maximum": 1}), "Nucleus sampling mass."),
+        "stop_sequences" => (
             json!({"type": "array", "items": {"type": "string"}, "maxItems": 4}),
             "Sequences that end the answer.",
         ),
-        (_, "tools") => (
+        "tools" => (
             json!({"type": "array", "items": reference("MessagesTool"), "maxItems": 128}),
             "Tools that the model may call. Only the caller's own: the provider's do not exist here.",
         ),
-        (_, "tool_choice") => (reference("MessagesToolChoice"), "Which of them may or must be called."),
-        (_, "thinking") if schema != "MessagesInputBlock" => (
+        "tool_choice" => (reference("MessagesToolChoice"), "Which of them may or must be called."),
+        "thinking" => (
             reference("MessagesThinking"),
             "To the letter for engines that know it; for others it becomes an effort: up to 2048 tokens low, 8192 medium, 16384 high, more xhigh; disabled none.",
         ),
-        (_, "output_config") => (reference("MessagesOutputConfig"), "Effort and form of the answer."),
-        (_, "output_format") => (reference("MessagesFormat"), "The earlier name of `output_config.format`."),
-        (_, "metadata") => (reference("MessagesMetadata"), "Of it `user_id` is passed on."),
-        (_, "service_tier") => (words(&["auto", "standard_only"]), "Which capacity may be used."),
-        (_, "mcp_servers") => (
+        "output_config" => (reference("MessagesOutputConfig"), "Effort and form of the answer."),
+        "output_format" => (reference("MessagesFormat"), "The earlier name of `output_config.format`."),
+        "metadata" => (reference("MessagesMetadata"), "Of it `user_id` is passed on."),
+        "service_tier" => (words(&["auto", "standard_only"]), "Which capacity may be used."),
+        "mcp_servers" => (
             json!({"type": "array", "maxItems": 0}),
             "Refused unless it is empty: no servers of tools are called here.",
         ),
-        (_, "container") => {
+        "container" => {
             (json!({"type": "string", "maxLength": 0}), "Refused unless it is empty: no code is run here.")
         }
-        (_, "thread") => {
+        "thread" => {
             (json!({"type": "object", "maxProperties": 0}), "Refused unless it is empty: no thread is kept here.")
         }
-        (_, "context_management") => (
-            json!({"type": "object", "maxProperties": 0}),
-            "Refused unless it is empty: no context is edited here.",
+        "context_management" => (
+            json!({"type": "object"}),
+            "Refused unless all of the conversation stays: no context is edited here.",
         ),
+        _ => (json!({}), ""),
+    }
+}
+
+fn of_part(schema: &str, member: &str) -> (Value, &'static str) {
+    let text = || json!({"type": "string"});
+    let flag = || json!({"type": "boolean"});
+    let object = || json!({"type": "object"});
+    match (schema, member) {
         (_, "role") => (words(&["user", "assistant"]), "Who said it."),
         ("MessagesTurn", "content") => (said(), "What was said: a string or blocks."),
         ("MessagesToolChoice", "type") => {
