@@ -21,7 +21,7 @@ fn kind(base64: &str) -> Option<&'static str> {
     let digits = base64.trim_end_matches('=');
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     let padding = base64.len() - digits.len();
-    if base64.len() % 4 != 0 || padding > 2 || !digits.bytes().all(is_digit) {
+    if !base64.len().is_multiple_of(4) || padding > 2 || !digits.bytes().all(is_digit) {
         return None;
     }
     let head = STANDARD.decode(base64.get(..HEAD)?).ok()?;

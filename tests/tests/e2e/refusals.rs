@@ -106,7 +106,7 @@ both! {
     async fn unknown_routes_are_404_and_wrong_methods_405(topology: Topology) {
         let engine = Engine::start().await;
         let mesh = Mesh::over(topology, &engine, "").await;
-        for path in ["/nope", "/v1", "/v1/chat", "/api/create", "/api/tags", "/slots", "/v1/../api/push",
+        for path in ["/nope", "/v1", "/v1/chat", "/apis", "/slots", "/v1/../api/push",
             "/v1/chat/completions/", "//v1/models", "/v1/%2e%2e/metrics", "/metrics"] {
             let problem = mesh.client().get(path).await.problem(404, "unknown_url");
             assert_eq!(problem["instance"].as_str().map(|s| s.starts_with('/')), Some(true));

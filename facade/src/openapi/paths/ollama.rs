@@ -136,15 +136,19 @@ fn details() -> Value {
     json!({"parent_model": "", "format": "", "family": "", "families": [], "parameter_size": "", "quantization_level": ""})
 }
 
-fn model() -> Value {
+/// A model, with what stands beside what every list has.
+fn model(more: Value) -> Value {
     let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
-    json!({"name": MODEL, "model": MODEL, "size": 0, "digest": digest, "details": details()})
+    let mut model = json!({"name": MODEL, "model": MODEL, "size": 0, "digest": digest, "details": details()});
+    if let (Some(model), Value::Object(more)) = (model.as_object_mut(), more) {
+        model.extend(more);
+    }
+    model
 }
 
 fn tags() -> Operation {
-    let mut example = model();
-    (example["modified_at"], example["capabilities"]) =
-        (json!("2026-01-01T12:00:00Z"), json!(["completion", "tools"]));
+    let example =
+        model(json!({"modified_at": "2026-01-01T12:00:00Z", "capabilities": ["completion", "tools"]}));
     Operation::new("ollamaTags", "Ollama", "List models", "The models that the key may use.").asked().answers(
         "200",
         "The models.",
@@ -165,8 +169,7 @@ fn show() -> Operation {
 }
 
 fn ps() -> Operation {
-    let mut example = model();
-    (example["size_vram"], example["context_length"]) = (json!(0), json!(8192));
+    let example = model(json!({"size_vram": 0, "context_length": 8192}));
     Operation::new("ollamaPs", "Ollama", "List models in memory", "Those of which an engine says so.")
         .asked()
         .answers("200", "The models.", "OllamaRunning", json!({"models": [example]}))

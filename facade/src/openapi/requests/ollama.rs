@@ -56,20 +56,18 @@ pub(super) fn schemas() -> impl Iterator<Item = (String, Value)> {
 fn member_of(object: &str, member: &str) -> (Value, &'static str) {
     let text = || json!({"type": "string"});
     let flag = || json!({"type": "boolean"});
-    let list = |name: &str| json!({"type": "array", "items": reference(name)});
     match (object, member) {
         ("OllamaOptions", _) => option(member),
+        ("OllamaMessageRequest" | "OllamaToolCallRequest" | "OllamaFunctionRequest", _) => spoken(member),
         (_, "model") => {
             (json!({"type": "string", "minLength": 1, "maxLength": 256}), "Name or alias of the model.")
         }
         ("OllamaChatRequest", "messages") => {
-            let mut messages = list("OllamaMessageRequest");
-            messages["minItems"] = json!(1);
-            (messages, "The conversation, oldest first.")
+            let messages = reference("OllamaMessageRequest");
+            (json!({"type": "array", "items": messages, "minItems": 1}), "The conversation, oldest first.")
         }
         (_, "tools") => {
-            let mut tools = list(Tool::NAME);
-            tools["maxItems"] = json!(128);
+            let tools = json!({"type": "array", "items": reference(Tool::NAME), "maxItems": 128});
             (tools, "Functions that the model may call.")
         }
         (_, "stream") => (flag(), "Whether the answer comes as lines, as it is made. Absent: true."),
@@ -114,10 +112,7 @@ fn member_of(object: &str, member: &str) -> (Value, &'static str) {
         (_, "prompt") => (json!({"type": "string", "minLength": 1}), "The text."),
         (_, "suffix") => (text(), "What comes after the answer: the model fills the gap."),
         (_, "system") => (text(), "What the model is to keep in mind. Not with raw or suffix."),
-        (_, "images") => {
-            let items = json!({"type": "string", "contentEncoding": "base64"});
-            (json!({"type": "array", "items": items}), "Base64 of PNG, JPEG, GIF or WebP.")
-        }
+        (_, "images") => images(),
         (_, "raw") => (flag(), "Whether the prompt is continued as it is, instead of being answered."),
         (_, "template") => {
             (json!({"type": "string", "maxLength": 0}), "Belongs to the engine: refused unless it is empty.")
@@ -126,23 +121,7 @@ fn member_of(object: &str, member: &str) -> (Value, &'static str) {
             json!({"type": "array", "maxItems": 0, "items": {}}),
             "Belongs to one engine: refused unless it is empty.",
         ),
-        (_, "role") => {
-            (json!({"type": "string", "enum": ["system", "user", "assistant", "tool"]}), "Who says it.")
-        }
-        (_, "content") => (text(), "What is said."),
-        (_, "thinking") => (text(), "What the assistant thought before."),
-        (_, "tool_calls") => (list("OllamaToolCallRequest"), "Calls that the assistant made."),
-        (_, "tool_name") => {
-            (text(), "Which function answers; told by the order of the calls if it is absent.")
-        }
-        (_, "tool_call_id") => (text(), "Which call is answered, if it has an id."),
-        (_, "id") => (text(), "Identity of the call. Absent: it gets one."),
-        (_, "type") => (json!({"type": "string", "enum": ["function"]}), "Always the same."),
-        (_, "function") => (reference("OllamaFunctionRequest"), "What it called."),
-        (_, "index") => (json!({"type": "integer"}), "Its place among the calls. The order counts."),
-        ("OllamaFunctionRequest", "name") => (text(), "Name of the function."),
         (_, "name") => (text(), "The same as model, as older clients call it."),
-        (_, "arguments") => (json!({"type": "object"}), "What the function was given."),
         (_, "input") => {
             let texts = json!({"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": 2048});
             (json!({"anyOf": [{"type": "string", "minLength": 1}, texts]}), "One text or several.")
@@ -152,6 +131,37 @@ fn member_of(object: &str, member: &str) -> (Value, &'static str) {
             "Length of the vectors, for models that let it be chosen.",
         ),
         (_, "verbose") => (flag(), "Changes nothing: nothing is left out."),
+        _ => (json!({}), ""),
+    }
+}
+
+fn images() -> (Value, &'static str) {
+    let items = json!({"type": "string", "contentEncoding": "base64"});
+    (json!({"type": "array", "items": items}), "Base64 of PNG, JPEG, GIF or WebP.")
+}
+
+/// Members of a message, of its calls and of what they call.
+fn spoken(member: &str) -> (Value, &'static str) {
+    let text = || json!({"type": "string"});
+    match member {
+        "images" => images(),
+        "role" => {
+            (json!({"type": "string", "enum": ["system", "user", "assistant", "tool"]}), "Who says it.")
+        }
+        "content" => (text(), "What is said."),
+        "thinking" => (text(), "What the assistant thought before."),
+        "tool_calls" => (
+            json!({"type": "array", "items": reference("OllamaToolCallRequest")}),
+            "Calls that the assistant made.",
+        ),
+        "tool_name" => (text(), "Which function answers; told by the order of the calls if it is absent."),
+        "tool_call_id" => (text(), "Which call is answered, if it has an id."),
+        "id" => (text(), "Identity of the call. Absent: it gets one."),
+        "type" => (json!({"type": "string", "enum": ["function"]}), "Always the same."),
+        "function" => (reference("OllamaFunctionRequest"), "What it called."),
+        "index" => (json!({"type": "integer"}), "Its place among the calls. The order counts."),
+        "name" => (text(), "Name of the function."),
+        "arguments" => (json!({"type": "object"}), "What the function was given."),
         _ => (json!({}), ""),
     }
 }

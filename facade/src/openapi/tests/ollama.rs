@@ -58,7 +58,7 @@ fn vectors_models_and_errors_are_as_they_are_described() {
     let full = Model { capabilities: Some(capabilities), loaded: Some(true), ..Model::default() };
     for model in [Model { loaded: Some(true), ..Model::default() }, full] {
         conforms("OllamaShown", &models::write_show(&model));
-        conforms("OllamaRunning", &models::write_running(&[model.clone()]));
+        conforms("OllamaRunning", &models::write_running(std::slice::from_ref(&model)));
         conforms("OllamaTags", &models::write_tags(&[model]));
     }
     for reason in penstock_proto::Reason::ALL {
