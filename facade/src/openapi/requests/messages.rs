@@ -125,9 +125,10 @@ fn of_request(member: &str) -> (Value, &'static str) {
         "container" => {
             (json!({"type": "string", "maxLength": 0}), "Refused unless it is empty: no code is run here.")
         }
-        "thread" => {
-            (json!({"type": "object", "maxProperties": 0}), "Refused unless it is empty: no thread is kept here.")
-        }
+        "thread" => (
+            json!({"type": "object", "maxProperties": 0}),
+            "Refused unless it is empty: no thread is kept here.",
+        ),
         "context_management" => (
             json!({"type": "object"}),
             "Refused unless all of the conversation stays: no context is edited here.",
