@@ -19,7 +19,9 @@ use tokio::time::Instant;
 use tonic::{Streaming, metadata::MetadataMap};
 
 use crate::{
-    App, body,
+    App,
+    api::Api,
+    body,
     chat::{
         self,
         chunk::{Completions, Shape},
@@ -74,7 +76,7 @@ pub(crate) async fn receive_within<T: Send + 'static>(
 ) -> Result<Received<T>, Error> {
     let (head, body) = request.into_parts();
     let context = context(&head.extensions);
-    head::expect_json(&head.headers)?;
+    head::expect_json(Api::of(head.uri.path()), &head.headers)?;
     let forwarded = Forwarded::read(&head.headers)?;
     forwarded.expect_credential()?;
     let arrived_by = Instant::now() + app.config.body_timeout;

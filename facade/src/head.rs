@@ -10,7 +10,7 @@ use axum::http::{
 use penstock_proto::metadata::{ANSWER, STEERING};
 use tonic::metadata::MetadataMap;
 
-use crate::error::Error;
+use crate::{api::Api, error::Error};
 
 /// Asks for an earlier deadline: seconds, or a number with `s` or `ms`.
 pub(crate) const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
@@ -121,8 +121,10 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 ///
 /// # Errors
 /// It says that it is something else, or compressed.
-pub(crate) fn expect_json(headers: &HeaderMap) -> Result<(), Error> {
-    if let Some(kind) = headers.get(CONTENT_TYPE)
+pub(crate) fn expect_json(api: Api, headers: &HeaderMap) -> Result<(), Error> {
+    // Ollama's own documents send everything with curl's default, a form.
+    if api != Api::Ollama
+        && let Some(kind) = headers.get(CONTENT_TYPE)
         && !is_json(kind)
     {
         return Err(Error::Unsupported("the content type must be application/json"));
@@ -225,17 +227,31 @@ mod tests {
     #[test]
     fn only_plain_json_is_taken() {
         for kind in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"] {
-            assert!(expect_json(&headers(&[("content-type", kind.as_bytes())])).is_ok(), "{kind}");
+            assert!(
+                expect_json(Api::Completions, &headers(&[("content-type", kind.as_bytes())])).is_ok(),
+                "{kind}"
+            );
         }
         for kind in
             ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "", "text/x+json"]
         {
-            assert!(expect_json(&headers(&[("content-type", kind.as_bytes())])).is_err(), "{kind}");
+            assert!(
+                expect_json(Api::Completions, &headers(&[("content-type", kind.as_bytes())])).is_err(),
+                "{kind}"
+            );
         }
-        assert!(expect_json(&HeaderMap::new()).is_ok());
-        assert!(expect_json(&headers(&[("content-encoding", b"Identity")])).is_ok());
+        assert!(expect_json(Api::Completions, &HeaderMap::new()).is_ok());
+        assert!(expect_json(Api::Completions, &headers(&[("content-encoding", b"Identity")])).is_ok());
+        assert!(
+            expect_json(Api::Ollama, &headers(&[("content-type", b"application/x-www-form-urlencoded")]))
+                .is_ok()
+        );
+        assert!(expect_json(Api::Ollama, &headers(&[("content-encoding", b"gzip")])).is_err());
         for coding in ["gzip", "br", "identity, gzip", "x"] {
-            assert!(expect_json(&headers(&[("content-encoding", coding.as_bytes())])).is_err(), "{coding}");
+            assert!(
+                expect_json(Api::Completions, &headers(&[("content-encoding", coding.as_bytes())])).is_err(),
+                "{coding}"
+            );
         }
     }
 }

@@ -56,13 +56,13 @@ pub(crate) async fn get(
     Ok(json(out, &metadata))
 }
 
+pub(crate) type Answer = (ListModelsResponse, MetadataMap);
+
 /// Whether the client speaks Anthropic's API, which has the same paths for models.
 fn is_anthropics(request: &Request) -> Result<bool, Error> {
     messages::expect_version(request.headers())?;
     Ok(request.headers().contains_key(messages::VERSION))
 }
-
-pub(crate) type Answer = (ListModelsResponse, MetadataMap);
 
 /// The call, made here and awaited by the caller: it must not hold the request, whose body is not `Sync`.
 pub(crate) fn ask(

@@ -275,6 +275,13 @@ impl Events {
         }
     }
 
+    /// Waits until the answer has said `text`, in whatever words.
+    pub async fn until(&mut self, text: &str) {
+        while !self.buffer.windows(text.len()).any(|window| window == text.as_bytes()) {
+            assert!(self.more().await, "ended without {text:?}: {:?}", self.buffer);
+        }
+    }
+
     /// All events that are left.
     pub async fn rest(mut self) -> Vec<String> {
         let mut events = Vec::new();

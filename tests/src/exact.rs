@@ -105,6 +105,22 @@ impl Json {
         }
     }
 
+    /// Whether an object has a member, whatever it is.
+    pub fn has(&self, name: &str) -> bool {
+        self.names().any(|known| known == name)
+    }
+
+    /// The names of an object's members; of anything else none.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let members = if let Json::Object(members) = self { &members[..] } else { &[] };
+        members.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Whether an object has members beside these.
+    pub fn others_than(&self, known: &[&str]) -> bool {
+        self.names().any(|name| !known.contains(&name))
+    }
+
     /// The items of an array; of anything else none.
     pub fn items(&self) -> &[Json] {
         if let Json::List(items) = self { items } else { &[] }

@@ -197,12 +197,15 @@ fn join(whole: &mut Json, more: Json) {
     }
 }
 
+/// Whether an id was made on the way.
+pub fn is_made(id: &str) -> bool {
+    let hex = |part: &str| part.len() == 32 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    id.split(['-', '_']).any(hex)
+}
+
 /// `json` without what differs from run to run: times, and ids that were made on the way.
 pub fn settled(json: &Json) -> Json {
-    let made = |text: &str| {
-        let id = text.rsplit(['-', '_']).next().unwrap_or_default();
-        id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
+    let passes = |name: &str| name.ends_with("_duration") || ["created", "created_at", "completed_at"].contains(&name);
     match json {
         Json::List(items) => Json::List(items.iter().map(settled).collect()),
         Json::Object(members) => Json::Object(
@@ -210,9 +213,9 @@ pub fn settled(json: &Json) -> Json {
                 .iter()
                 .map(|(name, value)| {
                     let value = match (name.as_str(), value) {
-                        ("created", Json::Number(_)) => Json::text("…"),
+                        (name, Json::Number(_) | Json::Text(_)) if passes(name) => Json::text("…"),
                         ("request_id" | "decision_id" | "instance", Json::Text(_)) => Json::text("…"),
-                        ("id" | "tool_call_id", Json::Text(text)) if made(text) => Json::text("…"),
+                        ("id" | "item_id" | "call_id" | "tool_call_id", Json::Text(text)) if is_made(text) => Json::text("…"),
                         _ => settled(value),
                     };
                     (name.clone(), value)

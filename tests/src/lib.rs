@@ -13,6 +13,7 @@
     missing_debug_implementations
 )]
 
+pub mod apis;
 pub mod bounded;
 pub mod client;
 pub mod clients;

@@ -242,7 +242,7 @@ impl<'de> Visitor<'de> for Stop {
     }
 }
 
-/// Texts, and nothing else.
+/// A list of strings.
 pub(crate) struct Texts;
 
 impl<'de> DeserializeSeed<'de> for Texts {

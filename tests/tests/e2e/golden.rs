@@ -1,6 +1,8 @@
-//! REST equals gRPC: each case of `fixtures/golden` is asked for by REST and by gRPC, plainly and as a stream,
-//! and all four must say the same. What was said by REST stands in a transcript beside the case, so that a
+//! REST equals gRPC: each case of `fixtures/golden` is asked for by each API and by gRPC, plainly and as a stream,
+//! and all must say the same. What was said by REST stands in a transcript beside the case, so that a
 //! change of the wire is seen in review. `PENSTOCK_GOLDEN=write` writes the transcripts anew.
+
+mod faces;
 
 use std::fs;
 
@@ -184,16 +186,19 @@ async fn play(case: &Case, mesh: &Mesh, engine: &Engine) -> String {
 }
 
 both! {
-    async fn by_rest_and_by_grpc_the_same_is_said(topology: Topology) {
+    async fn by_every_api_and_by_grpc_the_same_is_said(topology: Topology) {
         let engine = Engine::start().await;
-        // An answer from the cache would hide what the engine said.
-        let mesh = Mesh::over(topology, &engine, "[router]\ncache_mode = \"off\"\n").await;
+        // An answer from the cache would hide what the engine said, and so would a breaker or a spent budget.
+        let settings = "[router]\ncache_mode = \"off\"\nretry_budget_min = 10_000\n\
+            [inference_adapter.breaker]\nminimum_calls = 1_000_000\n";
+        let mesh = Mesh::over(topology, &engine, settings).await;
         let write = std::env::var("PENSTOCK_GOLDEN").is_ok_and(|value| value == "write");
         let mut changed = Vec::new();
         for case in golden::cases() {
             #[allow(clippy::print_stdout)] // which case it was, if one of them panics
             { println!("{}", case.name); }
-            let transcript = play(&case, &mesh, &engine).await;
+            let mut transcript = play(&case, &mesh, &engine).await;
+            transcript += &faces::play(&case, &mesh, &engine).await;
             let file = golden::folder().join(format!("{}.transcript", case.name));
             let known = fs::read_to_string(&file).unwrap_or_default();
             if write && topology == Topology::Standalone {

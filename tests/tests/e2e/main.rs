@@ -11,6 +11,7 @@
 )]
 
 mod alerts;
+mod apis;
 mod attempts;
 mod auth;
 mod bad_input;
