@@ -49,11 +49,9 @@ fn message(events: &[Value]) -> Value {
                 }
                 json += event["delta"]["partial_json"].as_str().unwrap_or_default();
             }
-            "content_block_stop" => {
-                if !json.is_empty() {
-                    content.last_mut().unwrap()["input"] = serde_json::from_str(&json).unwrap();
-                    json.clear();
-                }
+            "content_block_stop" if !json.is_empty() => {
+                content.last_mut().unwrap()["input"] = serde_json::from_str(&json).unwrap();
+                json.clear();
             }
             "message_delta" => {
                 message["stop_reason"] = event["delta"]["stop_reason"].clone();
