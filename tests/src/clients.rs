@@ -85,8 +85,9 @@ pub async fn ends(running: Running) -> Output {
     output
 }
 
-/// What the model says to `request`: to the result of a tool what it was; to a tool `add` a call of it, to any
-/// other tool a call with a person; where JSON is wanted a person; else `Hello, world!`. Asked to think it does so first.
+/// What the model says to `request`: to the result of a tool that it has called what it was; to a tool `add` a call
+/// of it, to any other tool a call with a person; where JSON is wanted a person; else `Hello, world!`. Asked to think
+/// it does so first.
 pub fn model(request: &Value) -> Script {
     let mut script = says(request);
     if request["reasoning_effort"].as_str().is_some_and(|effort| effort != "none") {
@@ -99,9 +100,12 @@ pub fn model(request: &Value) -> Script {
 
 fn says(request: &Value) -> Script {
     const PERSON: [&str; 3] = ["{\"name\": ", "\"Ada\", \"a", "ge\": 36}"];
-    let last = request["messages"].as_array().and_then(|messages| messages.last()).unwrap_or(&Value::Null);
+    let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let last = messages.last().unwrap_or(&Value::Null);
+    // A result without its call would be a conversation that lost a turn on the way.
+    let called = messages.iter().any(|message| message["tool_calls"][0].is_object());
     let name = request["tools"][0]["function"]["name"].as_str();
-    if last["role"] == "tool" && name == Some("add") {
+    if last["role"] == "tool" && name == Some("add") && called {
         let result =
             last["content"].as_str().or_else(|| last["content"][0]["text"].as_str()).unwrap_or("nothing");
         return Script { usage: (7, 4), ..Script::texts(["The result", " is ", result, "."]) };

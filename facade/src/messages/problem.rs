@@ -37,3 +37,24 @@ fn kind(status: u16) -> &'static str {
         _ => "api_error",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use penstock_proto::Violation;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The tool runners of Anthropic's SDKs ask for a thread first; by the details they go on without.
+    #[test]
+    fn who_asks_for_a_thread_hears_what_to_do() {
+        let written = |field: &str| {
+            let mut out = BytesMut::new();
+            write(&Error::invalid(vec![Violation::new(field, "x")]), "r", &mut out);
+            serde_json::from_slice::<Value>(&out).unwrap()
+        };
+        let details = json!({"error_code": "thread_unsupported_request", "unsupported": ["thread"]});
+        assert_eq!(written("thread")["error"]["details"], details);
+        assert_eq!(written("threads")["error"].get("details"), None);
+    }
+}
