@@ -7,8 +7,8 @@ use bytes::BytesMut;
 use penstock_proto::inference::v1::{
     Capabilities, Choice, ContentPart, ContentParts, CustomCall, CustomTool, Delta, EmbedResponse, Embedding,
     Extension, File, FunctionCall, FunctionTool, GenerateChunk, GenerateRequest, ImageUrl, InputAudio,
-    Message, Metadata, MetadataPair, Model, ModerateResponse, ResponseTerms, StoredCompletion, StoredMessage, Tool,
-    ToolCall, Usage, message::Content,
+    Message, Metadata, MetadataPair, Model, ModerateResponse, ResponseTerms, StoredCompletion, StoredMessage,
+    Tool, ToolCall, Usage, message::Content,
 };
 use penstock_proto::router::v1::{Decision, ExplainResponse};
 

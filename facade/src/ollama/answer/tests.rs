@@ -1,3 +1,5 @@
+//! Whole and streamed answers in Ollama's words, by name and by property.
+
 use penstock_proto::inference::v1::{Delta, FunctionCall, ToolCall};
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Chunks in, events out: by name, and by property that every sequence of them is well formed.
+
 use penstock_proto::{
     Reason, Violation,
     inference::v1::{CustomCall, Delta, Extension, FunctionCall, ToolCall},

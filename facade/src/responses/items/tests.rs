@@ -1,3 +1,5 @@
+//! Items and messages: each way, and what is refused.
+
 use penstock_proto::inference::v1::{Choice, CustomCall, FunctionCall};
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Requests in the words of responses: what they become, and what is refused.
+
 use penstock_proto::inference::v1::{
     ContentPart, ContentParts, CustomTool, FunctionTool, ImageUrl, MetadataPair, Tool, ToolCall,
 };
