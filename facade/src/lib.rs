@@ -1,4 +1,4 @@
-//! The facade: OpenAI's REST and SSE on one side, the mesh's gRPC on the other. It translates, and nothing else:
+//! The facade: the APIs of OpenAI, Anthropic and Ollama on one side, the mesh's gRPC on the other. It translates only:
 //! who may ask, for what and how often is decided behind gRPC, the same for every caller. It parses a request
 //! once, and what it hands on is that one value. Listening, TLS and draining are the chassis'.
 
@@ -63,7 +63,8 @@ use crate::{
 const ABOUT: &str = concat!(
     r#"{"name":"penstock","version":""#,
     env!("CARGO_PKG_VERSION"),
-    r#"","links":{"chat":"/v1/chat/completions","completions":"/v1/completions","embeddings":"/v1/embeddings","#,
+    r#"","links":{"chat":"/v1/chat/completions","responses":"/v1/responses","messages":"/v1/messages","#,
+    r#""ollama":"/api/chat","completions":"/v1/completions","embeddings":"/v1/embeddings","#,
     r#""moderations":"/v1/moderations","models":"/v1/models","health":"/health","openapi":"/openapi.json","#,
     r#""docs":"/docs"}}"#
 );

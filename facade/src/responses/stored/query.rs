@@ -37,7 +37,9 @@ pub(super) fn of_one(uri: &Uri) -> Result<Option<Replay>, Error> {
             ("stream", "false") | ("include_obfuscation", _) => {}
             ("stream", _) => return Err("must be true or false".to_owned()),
             ("starting_after", _) => {
-                after = Some(text.parse().map_err(|_| "must be the number of an event")?);
+                // As the document has it: no answer has more events.
+                let number: u32 = text.parse().map_err(|_| "must be the number of an event")?;
+                after = usize::try_from(number).ok();
             }
             _ => return Err("is not a parameter of a response".to_owned()),
         }

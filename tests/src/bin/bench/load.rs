@@ -15,7 +15,10 @@ use http::{Request, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use memchr::memmem;
 use tokio::net::TcpStream;
+
+use crate::api::Api;
 
 /// What is asked for, and counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,7 @@ pub(crate) enum Kind {
 /// A load.
 #[derive(Clone, Copy)]
 pub(crate) struct Load<'a> {
+    pub(crate) api: Api,
     pub(crate) kind: Kind,
     pub(crate) address: SocketAddr,
     pub(crate) model: &'a str,
@@ -84,14 +88,8 @@ impl Load<'_> {
     async fn one(&self, sender: &mut SendRequest<Full<Bytes>>, number: usize) -> (usize, Duration) {
         let stream = self.kind == Kind::Stream;
         // Each prompt is another one: the cache is asked and never helps.
-        let body = format!(
-            "{{\"model\":\"{}\",\"stream\":{stream},\"temperature\":{},\"messages\":[\
-             {{\"role\":\"system\",\"content\":\"You are a helpful assistant.\"}},\
-             {{\"role\":\"user\",\"content\":\"Please answer question number {number} in a few words.\"}}]}}",
-            self.model,
-            u8::from(stream),
-        );
-        let mut request = Request::post("/v1/chat/completions")
+        let body = self.api.body(self.model, stream, number);
+        let mut request = Request::post(self.api.path())
             .header(header::HOST, "bench")
             .header(header::CONTENT_TYPE, "application/json");
         if let Some(key) = self.key {
@@ -106,25 +104,21 @@ impl Load<'_> {
             body.collect().await.unwrap();
             return (1, start.elapsed());
         }
-        let (mut events, mut first, mut tail) = (0, None, Vec::new());
+        let (piece, end) = (self.api.piece(), self.api.end());
+        let (mut events, mut first, mut whole, mut tail) = (0, None, false, Vec::new());
         while let Some(frame) = body.frame().await {
             let data = frame.unwrap().into_data().unwrap_or_default();
-            events += texts_in(&data);
+            events += memmem::find_iter(&data, piece).count();
             if events > 0 {
                 first.get_or_insert_with(|| start.elapsed());
             }
             tail.extend_from_slice(&data);
-            tail.drain(..tail.len().saturating_sub(16));
+            whole |= memmem::find(&tail, end).is_some();
+            tail.drain(..tail.len().saturating_sub(end.len()));
         }
-        assert!(tail.ends_with(b"data: [DONE]\n\n"), "a stream was not whole");
+        assert!(whole, "a stream was not whole");
         (events, first.unwrap())
     }
-}
-
-/// Events with text in `data`. One that is cut by the frame's end may be missed or not: the text is what is
-/// looked for, and it is short.
-fn texts_in(data: &[u8]) -> usize {
-    data.windows(16).filter(|window| window == b"sixteen letters ").count()
 }
 
 impl Result {

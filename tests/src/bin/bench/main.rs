@@ -11,6 +11,7 @@
     clippy::disallowed_methods
 )]
 
+mod api;
 mod engines;
 mod load;
 mod measure;
@@ -21,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use api::Api;
 use engines::Engines;
 use load::{Kind, Load, Result};
 use penstock_tests::{
@@ -91,8 +93,15 @@ struct Baseline {
 }
 
 async fn baseline(engines: &Engines, size: Size) -> Baseline {
-    let load =
-        |kind, address, total| Load { kind, address, model: "engine-model", key: None, callers: 8, total };
+    let load = |kind, address, total| Load {
+        api: Api::Chat,
+        kind,
+        address,
+        model: "engine-model",
+        key: None,
+        callers: 8,
+        total,
+    };
     Baseline {
         plain: load(Kind::Plain, engines.short, size.requests).run().await,
         paced: Load {
@@ -143,6 +152,7 @@ async fn one(topology: Topology, engines: &Engines, direct: &Baseline, size: Siz
     println!("  idle memory          {:>8.1} MB", mb(idle));
 
     let load = |kind, model, callers, total| Load {
+        api: Api::Chat,
         kind,
         address: mesh.address(Service::Facade),
         model,
@@ -156,6 +166,12 @@ async fn one(topology: Topology, engines: &Engines, direct: &Baseline, size: Siz
     let total = size.streams * size.rounds;
     row(&mesh, "chunk, paced 20 ms", load(Kind::Stream, "paced", size.streams, total), &direct.paced).await;
     row(&mesh, "chunk, in bursts", load(Kind::Stream, "burst", 8, 40 * size.rounds), &direct.burst).await;
+    for api in Api::ALL {
+        let plain = Load { api, ..load(Kind::Plain, "short", 8, size.requests / 2) };
+        row(&mesh, &format!("{api:?}, plain"), plain, &direct.plain).await;
+        let burst = Load { api, ..load(Kind::Stream, "burst", 8, 40 * size.rounds) };
+        row(&mesh, &format!("{api:?}, bursts"), burst, &direct.burst).await;
+    }
     println!("  loaded memory        {:>8.1} MB", mb(mesh.resident_bytes()));
 
     load(Kind::Stream, "burst", 1, 2).run().await;
