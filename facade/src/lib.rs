@@ -63,7 +63,8 @@ use crate::{
 const ABOUT: &str = concat!(
     r#"{"name":"penstock","version":""#,
     env!("CARGO_PKG_VERSION"),
-    r#"","links":{"chat":"/v1/chat/completions","completions":"/v1/completions","embeddings":"/v1/embeddings","#,
+    r#"","links":{"chat":"/v1/chat/completions","responses":"/v1/responses","messages":"/v1/messages","#,
+    r#""ollama":"/api/tags","completions":"/v1/completions","embeddings":"/v1/embeddings","#,
     r#""moderations":"/v1/moderations","models":"/v1/models","health":"/health","openapi":"/openapi.json","#,
     r#""docs":"/docs"}}"#
 );
