@@ -64,7 +64,7 @@ const ABOUT: &str = concat!(
     r#"{"name":"penstock","version":""#,
     env!("CARGO_PKG_VERSION"),
     r#"","links":{"chat":"/v1/chat/completions","responses":"/v1/responses","messages":"/v1/messages","#,
-    r#""ollama":"/api/chat","completions":"/v1/completions","embeddings":"/v1/embeddings","#,
+    r#""ollama":"/api/tags","completions":"/v1/completions","embeddings":"/v1/embeddings","#,
     r#""moderations":"/v1/moderations","models":"/v1/models","health":"/health","openapi":"/openapi.json","#,
     r#""docs":"/docs"}}"#
 );

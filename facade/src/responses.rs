@@ -106,7 +106,7 @@ fn now() -> i64 {
 /// What a field of the contract is called here.
 pub(crate) fn field(field: String) -> String {
     // Its place is another one: several items are one message, and some messages were said before.
-    if field.starts_with("messages[") {
+    if field == "messages" || field.starts_with("messages[") {
         return "input".to_owned();
     }
     let renamed = [
@@ -116,6 +116,7 @@ pub(crate) fn field(field: String) -> String {
         ("response_format", "text.format"),
         ("reasoning_effort", "reasoning.effort"),
         ("verbosity", "text.verbosity"),
+        ("logprobs", "include"),
     ];
     for (ours, theirs) in renamed {
         if let Some(rest) = field.strip_prefix(ours)

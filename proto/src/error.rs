@@ -13,7 +13,7 @@ pub const DOMAIN: &str = "penstock";
 
 /// The one text for every credential that does not let in: missing, unknown, expired or revoked.
 pub const INVALID_API_KEY: &str =
-    "the API key is missing or not valid: send it as `Authorization: Bearer <key>`";
+    "the API key is missing or not valid: send it as `Authorization: Bearer <key>` or `X-Api-Key: <key>`";
 
 /// One field that is wrong, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]

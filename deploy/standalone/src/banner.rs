@@ -79,6 +79,7 @@ fn start(listen: &ServerConfig, key: Option<&str>, admin_key_is_set: bool) -> St
     let mut text = format!("Penstock {}\n\n", env!("CARGO_PKG_VERSION"));
     // Writing to a String cannot fail.
     let _ = writeln!(text, "  Address  {base}/v1 (OpenAI's API; gRPC on the same port)");
+    let _ = writeln!(text, "           {base} (Anthropic's API, Ollama's API)");
     let _ = writeln!(text, "  Metrics  http://{}/metrics", reachable(listen.metrics_listen));
     let _ = match key {
         Some(key) => writeln!(text, "  API key  {key} (made now, shown once: keep it)"),

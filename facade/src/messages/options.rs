@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 
 use super::{
     conversation::THINKING_BLOCKS,
+    field,
     request::{Choosing, Format, MessagesRequest, Offer, Thinking},
     translate::Found,
 };
+use crate::json::object::foreign;
 
 /// Fewest tokens to reason within, by the API.
 const BUDGET_MIN: i64 = 1024;
@@ -43,6 +45,19 @@ pub(super) fn refuse_services(body: &MessagesRequest, found: &mut Found) {
         if is_asked {
             found.add(field, message);
         }
+    }
+}
+
+/// Refuses members of chats: beside those that are made here an engine would get them twice.
+pub(super) fn refuse_chats(body: &MessagesRequest, found: &mut Found) {
+    for name in foreign::<GenerateRequest>(&body.extensions) {
+        let here = field(name.to_owned());
+        let message = if here == name {
+            "is a member of chat completions, and none here: leave it out".to_owned()
+        } else {
+            format!("is what {name} is called here")
+        };
+        found.add(here, message);
     }
 }
 

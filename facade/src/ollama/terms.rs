@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::{
     field,
     options::{Options, extend},
-    turns::foreign,
 };
+use crate::json::object::foreign;
 
 /// Members of a request, as they came.
 #[derive(Debug, Default)]

@@ -121,6 +121,8 @@ async fn fields_have_the_names_of_this_api() {
     let violations = vec![
         penstock_proto::Violation::new("messages[2].content[0].type", "cannot be heard"),
         penstock_proto::Violation::new("response_format.json_schema.schema", "is too large"),
+        penstock_proto::Violation::new("messages", "must have at least one message"),
+        penstock_proto::Violation::new("logprobs", "the engine has none"),
     ];
     let refused = Script::Refuse(Status::from(Error::invalid(violations)));
     let got = post(&Facade::new(refused), body(json!({}))).await;
@@ -128,4 +130,6 @@ async fn fields_have_the_names_of_this_api() {
     let body: Value = serde_json::from_str(&got.body).unwrap();
     assert_eq!(body["error"]["param"], "input");
     assert_eq!(body["errors"][1]["field"], "text.format.schema");
+    assert_eq!(body["errors"][2]["field"], "input");
+    assert_eq!(body["errors"][3]["field"], "include");
 }

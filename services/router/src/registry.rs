@@ -247,6 +247,15 @@ impl Registry {
         for name in added.keys() {
             names.add(name, name, Match::Name);
         }
+        // Ollama lists `m:latest`, and its callers ask for `m`.
+        for name in added.keys() {
+            if let Some(untagged) = name.strip_suffix(":latest")
+                && !untagged.is_empty()
+                && names.by_star(untagged).is_none()
+            {
+                names.add(untagged, name, Match::Alias);
+            }
+        }
         models.append(&mut added);
         let known: HashMap<_, _> = reported.iter().map(|one| (one.id.as_str(), one)).collect();
         models.values_mut().for_each(|model| model.place(&known));

@@ -49,7 +49,7 @@ pub(super) fn model() -> Value {
 pub(super) fn about() -> Value {
     json!({
         "name": "penstock", "version": env!("CARGO_PKG_VERSION"),
-        "links": {"chat": "/v1/chat/completions", "models": "/v1/models", "health": "/health", "docs": "/docs", "openapi": "/openapi.json"},
+        "links": {"chat": "/v1/chat/completions", "responses": "/v1/responses", "messages": "/v1/messages", "ollama": "/api/tags", "models": "/v1/models", "health": "/health", "docs": "/docs", "openapi": "/openapi.json"},
     })
 }
 

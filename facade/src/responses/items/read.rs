@@ -186,7 +186,9 @@ fn read(mut item: InputItem, found: &mut Found<'_>) -> Option<Item> {
             let id = found.required("id", item.id)?;
             let reference = Reference::read(&id, found.path("id"));
             if reference.is_none() {
-                found.add("id", "must be the id of an item of a response that was kept here");
+                let message = "must be the id of an item that a response kept here answered with: give any other item \
+                    itself";
+                found.add("id", message);
             }
             reference.map(Item::Reference)
         }

@@ -89,6 +89,28 @@ fn what_was_found_is_offered_beside_configured_models_and_never_in_their_place()
 }
 
 #[test]
+fn the_tag_latest_need_not_be_said_unless_the_name_without_it_means_something() {
+    let found =
+        |id: &str, model: &str| Deployment { model: model.into(), discovered: true, ..reported(id, false) };
+    let reported = ["n:latest", "n:1b", "x:latest", "x", "m:latest", "s1:latest", ":latest"]
+        .map(|model| found(&format!("o/{model}"), model));
+    let starred = starred("star", &["a"], &["s*"], &[]);
+    let registry = built(&[model("m", vec![target("a", 1.0, 1)], &[]), starred], &reported);
+    for (asked, meant) in [
+        ("n", "n:latest"),
+        ("n:latest", "n:latest"),
+        ("N", "n:latest"),
+        ("n:1b", "n:1b"),
+        ("x", "x"),
+        ("m", "m"),
+        ("s1", "star"),
+    ] {
+        assert_eq!(registry.resolve(asked).map(|model| &*model.name), Some(meant), "{asked}");
+    }
+    assert!(registry.resolve("").is_none());
+}
+
+#[test]
 fn lower_priority_first_those_that_are_down_last_fallbacks_after_all() {
     let models = [
         model("m", vec![target("later", 1.0, 2), target("down", 1.0, 1), target("first", 1.0, 1)], &["n"]),
