@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use penstock_proto::inference::v1::{
     ContentPart, ContentParts, Delta, Extension, GenerateChunk, Message, ToolCall, message::Content,
 };
+use prost::Message as _;
 
 /// What an input is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,22 +95,37 @@ impl Reference {
         Some(Self { response_id: format!("{RESPONSE}{hex}"), kind, index, field })
     }
 
-    /// The item, from the answer of its response. What came in turns with other items was streamed as several and
-    /// is kept as one, the first. `None`: there is no such item.
-    pub(crate) fn find(&self, answer: &GenerateChunk) -> Option<Item> {
-        let mut items = items_of(&spoken(answer)).into_iter();
+    /// The item, among those of its response's answer. What came in turns with other items was streamed as several
+    /// and is kept as one, the first. `None`: there is no such item.
+    pub(crate) fn find<'a>(&self, answer: &'a [Item]) -> Option<&'a Item> {
         let found = match self.kind {
-            Kind::Message => items.find(|item| matches!(item, Item::Message(_))),
-            Kind::Reasoning => items.find(|item| matches!(item, Item::Reasoning { .. })),
+            Kind::Message => answer.iter().find(|item| matches!(item, Item::Message(_))),
+            Kind::Reasoning => answer.iter().find(|item| matches!(item, Item::Reasoning { .. })),
             Kind::Function | Kind::Custom => {
-                let mut calls = items.filter(|item| matches!(item, Item::Call(_)));
+                let mut calls = answer.iter().filter(|item| matches!(item, Item::Call(_)));
                 return calls
                     .nth(self.index)
                     .filter(|item| matches!(item, Item::Call(call) if Kind::of(call) == self.kind));
             }
         };
-        let nothing = Item::Reasoning { text: String::new(), extensions: Vec::new() };
-        found.map(|item| if self.index == 0 { item } else { nothing })
+        found.map(|item| if self.index == 0 { item } else { &NOTHING })
+    }
+}
+
+/// What can be told of an item that is part of another one.
+static NOTHING: Item = Item::Reasoning { text: String::new(), extensions: Vec::new() };
+
+impl Item {
+    /// Its bytes in a request.
+    pub(crate) fn encoded_len(&self) -> usize {
+        match self {
+            Item::Message(message) => message.encoded_len(),
+            Item::Reasoning { text, extensions } => {
+                text.len() + extensions.iter().map(Extension::encoded_len).sum::<usize>()
+            }
+            Item::Call(call) => call.encoded_len(),
+            Item::Reference(_) => 0,
+        }
     }
 }
 
@@ -164,8 +180,9 @@ fn say(message: &mut Message, said: Message) {
         (None, content) | (content, None) => content,
         (Some(Content::Text(before)), Some(Content::Text(text))) => Some(Content::Text(before + &text)),
         (Some(before), Some(after)) => {
-            let parts = parts(before).into_iter().chain(parts(after)).collect();
-            Some(Content::Parts(ContentParts { parts }))
+            let mut all = parts(before);
+            all.extend(parts(after));
+            Some(Content::Parts(ContentParts { parts: all }))
         }
     };
     if let Some(refusal) = said.refusal {

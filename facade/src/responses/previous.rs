@@ -7,8 +7,8 @@ use penstock_chassis::CallContext;
 use penstock_proto::{
     Reason, Violation,
     inference::v1::{
-        ChatInput, GenerateChunk, GenerateRequest, GetResponseRequest, Message, ResponseStatus,
-        StoredResponse, generate_request::Input,
+        ChatInput, GenerateRequest, GetResponseRequest, Message, ResponseStatus, StoredResponse,
+        generate_request::Input,
     },
 };
 use tonic::Status;
@@ -21,6 +21,8 @@ use crate::{App, error::Error, head::Forwarded};
 
 /// Most responses whose items an input may name: each is fetched.
 const RESPONSES_MAX: usize = 32;
+/// Most items that it may name: some dozens of each of them.
+const REFERENCES_MAX: usize = 1024;
 /// Longest id that is repeated in an error, in characters: it is the client's own text.
 const ID_MAX_CHARS: usize = 64;
 /// The member that names the response to go on from.
@@ -50,8 +52,7 @@ pub(crate) async fn complete(
     let messages: Vec<_> = instructions.into_iter().chain(before).chain(own).collect();
     let input = Input::Chat(ChatInput { messages });
     if input.encoded_len() > app.config.body_max_bytes {
-        let message = "the conversation has become larger than a request may be: begin a new one";
-        return Err(told(penstock_proto::Error::new(Reason::RequestTooLarge, message)));
+        return Err(too_large());
     }
     request.input = Some(input);
     Ok(request)
@@ -86,26 +87,38 @@ impl Fetch<'_> {
     ) -> Result<Vec<Item>, Error> {
         let mut answers = HashMap::new();
         let mut known: Option<Vec<Item>> = None;
+        let (mut references, mut bytes) = (0, 0);
         let mut all = Vec::with_capacity(items.len());
         for item in items {
             let Item::Reference(reference) = item else {
                 all.push(item);
                 continue;
             };
+            references += 1;
+            if references > REFERENCES_MAX {
+                let message = format!("is one more than the {REFERENCES_MAX} items that may be named");
+                return Err(Error::Invalid(vec![Violation::new(reference.field, message)]));
+            }
             let item = self.item(&reference, &mut answers).await?;
             let known = known.get_or_insert_with(|| before.iter().flat_map(items::items_of).collect());
-            if previous != Some(reference.response_id.as_str()) && !known.contains(&item) {
-                all.push(item);
+            if previous != Some(reference.response_id.as_str()) && !known.contains(item) {
+                // An id is short and what it names may be long: each time that it is named it is there once more.
+                bytes += item.encoded_len();
+                if bytes > self.app.config.body_max_bytes {
+                    return Err(too_large());
+                }
+                all.push(item.clone());
             }
         }
         Ok(all)
     }
 
-    async fn item(
+    /// The item, from the items of its response's answer, which is fetched once.
+    async fn item<'a>(
         &self,
         reference: &Reference,
-        answers: &mut HashMap<String, GenerateChunk>,
-    ) -> Result<Item, Error> {
+        answers: &'a mut HashMap<String, Vec<Item>>,
+    ) -> Result<&'a Item, Error> {
         let so_many = answers.len();
         let answer = match answers.entry(reference.response_id.clone()) {
             Entry::Occupied(known) => known.into_mut(),
@@ -115,7 +128,8 @@ impl Fetch<'_> {
             }
             Entry::Vacant(unknown) => {
                 let response = self.whole(&reference.response_id, &reference.field, true).await?;
-                unknown.insert(response.answer.ok_or(Error::NotWhole)?)
+                let answer = items::spoken(&response.answer.ok_or(Error::NotWhole)?);
+                unknown.insert(items::items_of(&answer))
             }
         };
         reference.find(answer).ok_or_else(|| {
@@ -151,6 +165,11 @@ impl Fetch<'_> {
         let message = format!("is of a response that {so_far}: only an answered one can be gone on from");
         Err(Error::Invalid(vec![Violation::new(field, message)]))
     }
+}
+
+fn too_large() -> Error {
+    let message = "the conversation has become larger than a request may be: begin a new one";
+    told(penstock_proto::Error::new(Reason::RequestTooLarge, message))
 }
 
 fn missing(message: String, field: &str) -> Error {

@@ -207,6 +207,29 @@ both! {
 }
 
 both! {
+    /// A11: an id is short and what it names may be long, so it may not be named as often as a body holds it.
+    async fn what_is_named_again_and_again_is_refused(topology: Topology) {
+        let engine = Engine::start().await;
+        let mesh = Mesh::over(topology, &engine, "").await;
+        let client = mesh.client();
+        engine.next(Script::texts(["x".repeat(100_000)]));
+        let long = id(&create(&client, &asked("?", json!({}))).await).replace("resp_", "msg_");
+        let named = |times: usize| {
+            let item = json!({"type": "item_reference", "id": format!("{long}_0")});
+            json!({"model": "test-model", "input": vec![item; times]})
+        };
+        let wrong = post(&client, &named(1024)).await;
+        assert_eq!(wrong.status, 413, "{wrong:?}");
+        // Beside the whole conversation it is said once, however often it is named.
+        let previous = json!({"previous_response_id": long.replace("msg_", "resp_")});
+        create(&client, &with(named(1024), previous.clone())).await;
+        let wrong = post(&client, &with(named(1025), previous)).await.problem(400, "invalid_request");
+        assert_eq!(wrong["error"]["param"], "input[1024].id");
+        assert_eq!(engine.calls().len(), 2);
+    }
+}
+
+both! {
     async fn what_was_streamed_is_what_is_kept(topology: Topology) {
         let engine = Engine::start().await;
         let mesh = Mesh::over(topology, &engine, "").await;

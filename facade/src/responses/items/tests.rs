@@ -75,6 +75,21 @@ fn what_an_assistant_does_in_a_row_is_one_message() {
 }
 
 /// A member that two items of one message have goes on once.
+/// E8: what is said in parts between calls is added to the parts before, not put together anew each time: then this
+/// would move hundreds of gigabytes.
+#[test]
+fn ever_more_parts_are_one_message() {
+    let parts = || ContentParts { parts: vec![text_part("a".into()), text_part("b".into())] };
+    let mut said = vec![Item::Call(called("1"))];
+    said.extend((0..20_000).map(|_| {
+        let content = Some(Content::Parts(parts()));
+        Item::Message(Message { role: "assistant".into(), content, ..Message::default() })
+    }));
+    let messages = conversation(said);
+    let [Message { content: Some(Content::Parts(parts)), .. }] = messages.as_slice() else { panic!() };
+    assert_eq!(parts.parts.len(), 40_000);
+}
+
 #[test]
 fn no_member_is_said_twice() {
     let member = |json: &str| vec![Extension { name: "x".into(), json: json.into() }];
@@ -123,14 +138,15 @@ fn answer(delta: Delta) -> GenerateChunk {
 
 #[test]
 fn items_of_an_answer_are_found_by_their_ids() {
-    let answer = answer(Delta {
+    let answer = items_of(&spoken(&answer(Delta {
         reasoning: Some("hm".into()),
         content: Some("a".into()),
         tool_calls: vec![ToolCall { index: Some(0), ..called("1") }, custom("2")],
         ..Delta::default()
-    });
-    let find =
-        |kind, index| Reference { response_id: ID.into(), kind, index, field: String::new() }.find(&answer);
+    })));
+    let find = |kind, index| {
+        Reference { response_id: ID.into(), kind, index, field: String::new() }.find(&answer).cloned()
+    };
     assert_eq!(find(Kind::Reasoning, 0), Some(thought("hm")));
     assert_eq!(find(Kind::Message, 0), Some(said("assistant", "a")));
     assert_eq!(find(Kind::Function, 0), Some(Item::Call(called("1"))));
