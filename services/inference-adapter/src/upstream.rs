@@ -322,7 +322,7 @@ impl<D: Dialect> Upstream<D> {
     /// answers with something else.
     async fn tokens(&self, request: &GenerateRequest, context: &CallContext) -> Result<Option<i64>, Error> {
         self.admit(&request.extensions)?;
-        let Some(ask) = D::count(request, &self.target)? else { return Ok(None) };
+        let Some(ask) = D::count(&understood(request, D::OPTIONAL), &self.target)? else { return Ok(None) };
         let asked = timeout(COUNT_TIMEOUT, self.whole(ask, context)).await;
         match asked.unwrap_or_else(|_| Err(silent())) {
             Ok(body) => Ok(D::counted(&body)),

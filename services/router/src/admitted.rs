@@ -52,13 +52,23 @@ pub(crate) struct LetIn {
 }
 
 impl LetIn {
+    /// The same, unless there can be no answer: the caller takes none but the cache's, and it has none.
+    pub(crate) fn unless_only_cached(self) -> Result<Self, Status> {
+        let is_known = matches!(&self.known, Some(Entry { answer: Some(_), .. }));
+        if !self.admitted.plan.only_if_cached || is_known {
+            return Ok(self);
+        }
+        Err(self.admitted.refuse(Error::new(Reason::NotCached, "the answer is not in the cache"), 0))
+    }
+
     /// The answer: from the cache or from an engine.
     pub(crate) async fn answer(self, dispatch: &Dispatch) -> Result<Response<Answer>, Status> {
-        match self.known {
+        let Self { admitted, request, route, known } = self.unless_only_cached()?;
+        match known {
             Some(Entry { answer: Some(answer), age }) => {
-                Ok(self.admitted.replay(&answer, age.map_or(0, |age| age.seconds)))
+                Ok(admitted.replay(&answer, age.map_or(0, |age| age.seconds)))
             }
-            _ => self.admitted.ask(dispatch, self.request, self.route).await,
+            _ => admitted.ask(dispatch, request, route).await,
         }
     }
 }
@@ -84,9 +94,6 @@ impl Admitted {
         request: GenerateRequest,
         route: Route,
     ) -> Result<Response<Answer>, Status> {
-        if self.plan.only_if_cached {
-            return Err(self.refuse(Error::new(Reason::NotCached, "the answer is not in the cache"), 0));
-        }
         let resumable = Resume::is_possible(&request, &route, dispatch);
         match dispatch.begin(&self.caller, request, route).await {
             Ok(Begun { candidate, request, answer: (held_back, rest), failures, asked, left }) => {

@@ -27,6 +27,7 @@ fn input(request: GenerateRequest) -> GenerateRequest {
         // Engines tell the model of these.
         response_format_json: request.response_format_json,
         reasoning_effort: request.reasoning_effort,
+        optional_extensions: request.optional_extensions,
         extensions: request.extensions,
         ..GenerateRequest::default()
     }
@@ -49,6 +50,7 @@ mod tests {
             parallel_tool_calls: Some(false),
             response_format_json: Some("{}".into()),
             reasoning_effort: Some("low".into()),
+            optional_extensions: vec!["thinking".into()],
             functions_json: Some("[]".into()),
             function_call_json: Some("\"none\"".into()),
             extensions: vec![Extension { name: "chat_template_kwargs".into(), json: "{}".into() }],

@@ -12,7 +12,7 @@ use penstock_proto::{
     inference::v1::{
         CancelResponseRequest, CancelResponseResponse, DeleteResponseRequest, DeleteResponseResponse,
         GenerateRequest, GetResponseRequest, GetResponseResponse, ResponseStatus, StartResponseRequest,
-        StartResponseResponse, StoredResponse, responses_server::Responses,
+        StartResponseResponse, StoredResponse, generate_request::Input, responses_server::Responses,
     },
     stored::RESPONSE_PENDING,
 };
@@ -44,16 +44,16 @@ impl Router {
         let mut streamed = GenerateRequest { stream: true, ..asked };
         streamed.stream_options.get_or_insert_default().include_usage = Some(true);
         let checked = self.check(context, caller, streamed).await?;
-        if Kind::of(&checked.request) != Some(Kind::Response) {
-            let message = "must be true for a response that nobody waits for: how else would it be found?";
-            return Err(Error::invalid(vec![Violation::new("store", message)]).into());
+        let violations = not_to_be_found(&checked.request);
+        if !violations.is_empty() {
+            return Err(Error::invalid(violations).into());
         }
         let identity = identity(Kind::Response, context, &checked.principal);
         let place = self.jobs.enter(&identity.id)?;
         let timeout = self.config.background_timeout;
         let request = GenerateRequest { stream: false, stream_options: None, ..checked.request.clone() };
         let detached = context.detached(timeout);
-        let let_in = self.admit(detached.clone(), checked, None, started).await?;
+        let let_in = self.admit(detached.clone(), checked, None, started).await?.unless_only_cached()?;
         let lasts = i64::try_from((timeout + GRACE).as_secs()).unwrap_or(i64::MAX);
         let pending = StoredResponse {
             background: true,
@@ -61,8 +61,10 @@ impl Router {
             ..identity.clone().response(request.clone(), ResponseStatus::InProgress)
         };
         let records = Records::new(&self.keeper, identity.tenant.clone());
-        if let Err(error) = records.put(context, RESPONSE_PENDING, &pending).await {
-            return Err(let_in.admitted.refuse(not_begun(&error), 0));
+        match records.put(context, RESPONSE_PENDING, &pending).await {
+            // Nobody else makes this id: the channel asked again because it did not hear that it was stored.
+            Ok(()) | Err(Error { reason: Reason::Conflict, .. }) => {}
+            Err(error) => return Err(let_in.admitted.refuse(not_begun(&error), 0)),
         }
         let response = without_input(pending);
         let mut answer = Response::new(StartResponseResponse { response: Some(response) });
@@ -75,6 +77,18 @@ impl Router {
     fn records<T>(&self, call: &Call<T>) -> Records {
         Records::new(&self.keeper, call.tenant.clone())
     }
+}
+
+/// What is wrong with a valid request whose answer nobody waits for: how else would it be found?
+fn not_to_be_found(request: &GenerateRequest) -> Vec<Violation> {
+    let is_chat = matches!(request.input, Some(Input::Chat(_)));
+    let needs = [
+        (request.store == Some(true), "store", "must be true for a response that nobody waits for"),
+        (request.response.is_some(), "response", "is required for a response that nobody waits for"),
+        (is_chat, "messages", "is required: only the answer to a conversation is a response"),
+    ];
+    let missing = needs.into_iter().filter(|(is_there, ..)| !is_there);
+    missing.map(|(_, field, message)| Violation::new(field, message)).collect()
 }
 
 /// What a caller is told whose response could not be begun.

@@ -99,6 +99,32 @@ both! {
 }
 
 both! {
+    /// The words of one API reach the engine of that API, which counts them, too, and no other engine.
+    async fn what_only_some_engines_know_is_counted_where_it_is_answered(topology: Topology) {
+        let (own, other) = (Engine::playing(counting(11)).await, Engine::playing(counting(22)).await);
+        let config = [
+            on("anthropic", "one", &own.v1()),
+            on("vllm", "two", &other.v1()),
+            model("own", &["one"], ""),
+            model("other", &["two"], ""),
+        ];
+        let mesh = Mesh::start(topology, &config.concat()).await;
+        let (thinking, mark) = (json!({"type": "enabled", "budget_tokens": 3000}), json!({"type": "ephemeral"}));
+        for (name, engine, tokens) in [("own", &own, 11), ("other", &other, 22)] {
+            let body = json!({"model": name, "max_tokens": 4096, "thinking": thinking, "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "hi", "cache_control": mark}]},
+            ]});
+            let counted = mesh.client().post("/v1/messages/count_tokens", body.to_string()).await;
+            assert_eq!(counted.json(), json!({"input_tokens": tokens}), "{name}");
+            let asked = engine.call(0).await.json();
+            let content = &asked["messages"][0]["content"][0];
+            let expected = (name == "own").then_some((&thinking, &mark));
+            assert_eq!(asked.get("thinking").zip(content.get("cache_control")), expected, "{asked}");
+        }
+    }
+}
+
+both! {
     async fn another_mesh_is_asked_and_says_itself_whether_it_estimates(topology: Topology) {
         let (engine, other) = (Engine::playing(counting(55)).await, Engine::start().await);
         let edge = [

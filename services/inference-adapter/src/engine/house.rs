@@ -4,11 +4,19 @@
 use std::borrow::Cow;
 
 use penstock_proto::inference::v1::Extension;
+use serde_json::value::RawValue;
 
-/// The members of a request for an answer without those. What has another shape than Ollama's is another's word.
+use super::ollama::options::{SAMPLING, members};
+
+/// Options that stand in requests to other engines under names of their own: in Ollama's they change the answer.
+const COUNTERPARTS: [&str; 6] =
+    ["temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"];
+
+/// The members of a request for an answer without those. What has another shape than Ollama's is another's word, and
+/// options that shape the answer are not left out in silence.
 pub(super) fn without_housekeeping(extensions: &[Extension]) -> Cow<'_, [Extension]> {
     without(extensions, |Extension { name, json }| match name.as_str() {
-        "options" => json.starts_with('{'),
+        "options" => members(json).is_some_and(|members| !members.iter().any(shapes_the_answer)),
         "keep_alive" => true,
         "truncate" | "shift" => matches!(json.as_str(), "true" | "false"),
         _ => false,
@@ -22,6 +30,12 @@ pub(super) fn of_vectors(extensions: &[Extension]) -> Cow<'_, [Extension]> {
         "keep_alive" => true,
         _ => false,
     })
+}
+
+fn shapes_the_answer((name, json): &(String, &RawValue)) -> bool {
+    let name = name.as_str();
+    let is_bound = name == "num_predict" && !matches!(json.get(), "-1" | "-2");
+    is_bound || COUNTERPARTS.contains(&name) || SAMPLING.contains(&name)
 }
 
 fn without(extensions: &[Extension], is_left_out: impl Fn(&Extension) -> bool) -> Cow<'_, [Extension]> {
@@ -82,7 +96,9 @@ mod tests {
     #[test]
     fn only_what_keeps_house_is_left_out() {
         let given: Vec<_> = [
-            ("options", r#"{"num_ctx":512}"#),
+            ("options", r#"{"num_ctx":512,"num_predict":-1}"#),
+            ("options", r#"{"num_ctx":512,"seed":7}"#),
+            ("options", r#"{"num_predict":7}"#),
             ("options", "[1]"),
             ("keep_alive", "\"5m\""),
             ("truncate", "true"),
@@ -96,9 +112,11 @@ mod tests {
             extensions.iter().map(|one| format!("{}={}", one.name, one.json)).collect()
         };
         let answers = left(without_housekeeping(&given));
-        assert_eq!(answers, ["options=[1]", "truncate=\"END\"", "top_k=40"]);
+        let shaping = [r#"options={"num_ctx":512,"seed":7}"#, r#"options={"num_predict":7}"#];
+        assert_eq!(answers[..2], shaping);
+        assert_eq!(answers[2..], ["options=[1]", "truncate=\"END\"", "top_k=40"]);
         let vectors = left(of_vectors(&given));
         assert_eq!(vectors, ["options=[1]", "truncate=true", "truncate=\"END\"", "shift=false", "top_k=40"]);
-        assert!(matches!(without_housekeeping(&given[6..]), Cow::Borrowed(_)));
+        assert!(matches!(without_housekeeping(&given[8..]), Cow::Borrowed(_)));
     }
 }

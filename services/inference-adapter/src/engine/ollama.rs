@@ -5,7 +5,7 @@ mod capabilities;
 mod context;
 mod embed;
 mod line;
-mod options;
+pub(super) mod options;
 mod request;
 pub(super) mod show;
 #[cfg(test)]

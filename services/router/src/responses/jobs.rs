@@ -9,7 +9,7 @@ use std::{
 
 use penstock_chassis::{CallContext, Chassis, Tasks};
 use penstock_proto::{
-    Error, Reason,
+    Error, Reason, Violation,
     inference::v1::{GenerateRequest, ResponseStatus, StoredResponse},
     stored::RESPONSE,
 };
@@ -60,8 +60,12 @@ impl Jobs {
     /// A place for one more.
     ///
     /// # Errors
-    /// OVERLOADED: all are taken.
+    /// OVERLOADED: all are taken. INVALID_REQUEST: there are none here.
     pub(super) fn enter(&self, id: &str) -> Result<Place, Error> {
+        if self.most == 0 {
+            let message = "is not offered on this gateway (router.background_max is 0): leave it out";
+            return Err(Error::invalid(vec![Violation::new("background", message)]));
+        }
         let ended = Arc::new(Notify::new());
         let mut running = self.running();
         if running.len() >= self.most {

@@ -13,7 +13,7 @@ use penstock_proto::{
         PutRequest, PutResponse, UpdateRequest, UpdateResponse,
         objects_server::{Objects, ObjectsServer},
     },
-    inference::v1::{ChatInput, Choice, GenerateChunk, generate_request::Input},
+    inference::v1::{ChatInput, Choice, GenerateChunk, ResponseTerms, TextInput},
     stored::RESPONSE,
 };
 use proptest::prelude::*;
@@ -240,7 +240,21 @@ async fn there_are_as_many_jobs_as_there_may_be() {
     drop(first);
     jobs.end("a");
     let _third = jobs.enter("c").unwrap();
-    assert_eq!(Jobs::new(0, &Chassis::default()).enter("a").unwrap_err().reason, Reason::Overloaded);
+    let none = Jobs::new(0, &Chassis::default()).enter("a").unwrap_err();
+    assert_eq!((none.reason, none.violations[0].field.as_str()), (Reason::InvalidRequest, "background"));
+}
+
+#[test]
+fn what_nobody_waits_for_has_to_be_found_again() {
+    let fields = |request: GenerateRequest| {
+        not_to_be_found(&request).into_iter().map(|violation| violation.field).collect::<Vec<_>>()
+    };
+    let right = GenerateRequest { response: Some(ResponseTerms::default()), ..request() };
+    assert!(fields(right.clone()).is_empty());
+    assert_eq!(fields(GenerateRequest { store: None, ..right.clone() }), ["store"]);
+    assert_eq!(fields(GenerateRequest { response: None, ..right.clone() }), ["response"]);
+    let text = Some(Input::Text(TextInput::default()));
+    assert_eq!(fields(GenerateRequest { store: Some(false), input: text, ..right }), ["store", "messages"]);
 }
 
 proptest! {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::{engine::Target, json::write::Object};
 
 /// How to sample, in words that several engines know beside the contract's: here they stand in `options`.
-const SAMPLING: [&str; 10] = [
+pub(in crate::engine) const SAMPLING: [&str; 10] = [
     "top_k",
     "min_p",
     "typical_p",
@@ -228,7 +228,7 @@ fn stops(stop: Option<&StopSequences>) -> Vec<&str> {
 }
 
 /// Members of an object, in order; `None`: it is none.
-fn members(json: &str) -> Option<Vec<(String, &RawValue)>> {
+pub(in crate::engine) fn members(json: &str) -> Option<Vec<(String, &RawValue)>> {
     struct Members<'a>(Vec<(String, &'a RawValue)>);
     impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
         fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
