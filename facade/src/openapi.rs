@@ -105,7 +105,7 @@ fn document() -> Value {
         "info": {
             "title": "Penstock",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "OpenAI's API before engines that people run themselves. Members that are not named here \
+            "description": "OpenAI's, Anthropic's and Ollama's APIs before engines that people run themselves. Members that are not named here \
                             go on to the engine unchanged, and come back unchanged.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
