@@ -31,12 +31,21 @@ use crate::{
         read,
         value::{Json, Text},
     },
-    moderations, text,
+    messages, moderations, ollama, responses, text,
 };
 
 /// Where requests go that can be explained; the first one is meant if none is named.
-pub(crate) const ENDPOINTS: [&str; 4] =
-    ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations"];
+pub(crate) const ENDPOINTS: [&str; 9] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/moderations",
+    "/v1/responses",
+    "/v1/messages",
+    "/api/chat",
+    "/api/generate",
+    "/api/embed",
+];
 
 /// Explains where a request would go. Nobody is asked for an answer.
 pub(crate) async fn explain(State(app): State<Arc<App>>, request: Request) -> Result<Response, Error> {
@@ -102,6 +111,13 @@ pub(crate) fn read(body: &[u8]) -> Result<ExplainRequest, Error> {
         Some("/v1/completions") => text::request::read(request).map(Asked::Generate),
         Some("/v1/embeddings") => embeddings::read(request).map(|(request, _)| Asked::Embed(request)),
         Some("/v1/moderations") => moderations::read(request).map(Asked::Moderate),
+        Some("/v1/responses") => {
+            responses::request::read(request).and_then(responses::previous::alone).map(Asked::Generate)
+        }
+        Some("/v1/messages") => messages::read(request).map(|asked| Asked::Generate(asked.request)),
+        Some("/api/chat") => ollama::chat::read(request).map(Asked::Generate),
+        Some("/api/generate") => ollama::prompt::read(request).map(Asked::Generate),
+        Some("/api/embed") => ollama::embed::read(request).map(Asked::Embed),
         _ => chat::request::read(request).map(Asked::Generate),
     };
     asked.map(|asked| ExplainRequest { request: Some(asked) }).map_err(within)

@@ -105,8 +105,8 @@ fn document() -> Value {
         "info": {
             "title": "Penstock",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The APIs of OpenAI, Anthropic and Ollama before engines that people run themselves. \
-                            Members that are not named here go on to the engine unchanged, and come back unchanged.",
+            "description": "OpenAI's, Anthropic's and Ollama's APIs before engines that people run themselves. Members that are not named here \
+                            go on to the engine unchanged, and come back unchanged.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/", "description": "Where this document came from."}],

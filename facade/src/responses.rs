@@ -6,7 +6,7 @@ mod echo;
 pub(crate) mod events;
 pub(crate) mod items;
 mod output;
-mod previous;
+pub(crate) mod previous;
 pub(crate) mod request;
 mod stored;
 

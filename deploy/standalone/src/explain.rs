@@ -181,9 +181,20 @@ fn of_file(text: &str) -> anyhow::Result<String> {
     if has("request") {
         return Ok(text.to_owned());
     }
+    // What only one of the faces has: the rest of their members are the same.
+    let of_responses = || {
+        let items = value.get("input").and_then(Value::as_array).and_then(|items| items.first());
+        items.is_some_and(Value::is_object)
+            || ["instructions", "max_output_tokens", "reasoning", "text", "tools", "store", "stream"]
+                .into_iter()
+                .any(has)
+    };
+    let of_messages = || ["system", "thinking", "stop_sequences"].into_iter().any(has);
     let endpoint = match (has("messages"), has("prompt"), has("input")) {
         (false, true, _) => "/v1/completions",
+        (false, _, true) if of_responses() => "/v1/responses",
         (false, _, true) => "/v1/embeddings",
+        (true, ..) if of_messages() => "/v1/messages",
         _ => "/v1/chat/completions",
     };
     // The text as it is: what it says twice is not to be lost.

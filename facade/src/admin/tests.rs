@@ -3,7 +3,7 @@
 use axum::http::{Method, Request, StatusCode};
 use penstock_proto::{
     adapter::v1::Breaker,
-    inference::v1::generate_request::Input,
+    inference::v1::{GenerateRequest, generate_request::Input},
     ratelimit::v1::{LimitState, Unit},
     router::v1::{Attempt, AttemptKind, Candidate, Classification, Match, Veto},
     status::v1::State,
@@ -132,6 +132,23 @@ fn each_endpoint_has_its_request() {
     assert!(matches!(embed, Asked::Embed(_)));
     let moderate = asked(r#"{"endpoint":"/v1/moderations","request":{"input":"x"}}"#);
     assert!(matches!(moderate, Asked::Moderate(_)));
+    let said = r#""model":"m","messages":[{"role":"user","content":"hi"}]"#;
+    for (endpoint, request) in [
+        ("/v1/responses", r#"{"model":"m","input":"hi"}"#.to_owned()),
+        ("/v1/messages", format!(r#"{{"max_tokens":5,{said}}}"#)),
+        ("/api/chat", format!("{{{said}}}")),
+        ("/api/generate", r#"{"model":"m","prompt":"hi"}"#.to_owned()),
+    ] {
+        let body = format!(r#"{{"endpoint":"{endpoint}","request":{request}}}"#);
+        let Asked::Generate(GenerateRequest { input: Some(Input::Chat(chat)), store: None, .. }) =
+            asked(&body)
+        else {
+            panic!("{body}")
+        };
+        assert_eq!(chat.messages.len(), 1, "{body}");
+    }
+    let embed = asked(r#"{"endpoint":"/api/embed","request":{"model":"m","input":"x"}}"#);
+    assert!(matches!(embed, Asked::Embed(_)));
 }
 
 #[test]
@@ -146,6 +163,12 @@ fn every_field_that_is_wrong_is_named_where_it_stands() {
     assert_eq!(
         wrong(r#"{"request":{"messages":[{"role":7,"content":"hi"}],"temperature":9}}"#),
         ["messages[0].role", "model", "temperature"]
+    );
+    let kept = r#"{"model":"m","previous_response_id":"resp_1","input":[{"type":"item_reference","id":"msg_0123456789abcdef0123456789abcdef_0"}]}"#;
+    assert_eq!(
+        wrong(&format!(r#"{{"endpoint":"/v1/responses","request":{kept}}}"#)),
+        ["previous_response_id", "input[0].id"],
+        "nothing that is kept is read"
     );
     let twice = r#"{"request":{"model":"a","model":"b"}}"#;
     assert_eq!(wrong(twice), ["request"], "the same to whoever parses it next");

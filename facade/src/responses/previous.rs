@@ -58,6 +58,27 @@ pub(crate) async fn complete(
     Ok(request)
 }
 
+/// The request of somebody who wants no answer to it: nothing is kept, and nothing that is kept is read.
+///
+/// # Errors
+/// [`Error::Invalid`]: it goes on with what is kept.
+pub(crate) fn alone(asked: Asked) -> Result<GenerateRequest, Error> {
+    let Asked { mut request, instructions, items, previous_response_id, .. } = asked;
+    let kept = |field: &str| Violation::new(field, "is not looked up here: give the conversation itself");
+    let mut found: Vec<_> = previous_response_id.iter().map(|_| kept(PREVIOUS)).collect();
+    found.extend(items.iter().filter_map(|item| match item {
+        Item::Reference(reference) => Some(kept(&reference.field)),
+        Item::Message(_) | Item::Reasoning { .. } | Item::Call(_) => None,
+    }));
+    if !found.is_empty() {
+        return Err(Error::Invalid(found));
+    }
+    let messages = instructions.into_iter().chain(items::conversation(items)).collect();
+    request.input = Some(Input::Chat(ChatInput { messages }));
+    (request.store, request.response) = (None, None);
+    Ok(request)
+}
+
 /// Gets responses in the caller's name.
 struct Fetch<'a> {
     app: &'a App,

@@ -55,6 +55,16 @@ fn a_file_is_what_its_members_say() {
     assert!(matches!(asked(&[&path]).unwrap(), Asked::Embed(_)));
     let (_folder, path) = file(r#"{"endpoint":"/v1/moderations","request":{"input":"x"}}"#);
     assert!(matches!(asked(&[&path]).unwrap(), Asked::Moderate(_)));
+    for text in [
+        r#"{"model":"m","input":"x","instructions":"y"}"#,
+        r#"{"model":"m","input":[{"role":"user","content":"x"}]}"#,
+        r#"{"model":"m","max_tokens":9,"system":"y","messages":[{"role":"user","content":"x"}]}"#,
+    ] {
+        let (_folder, path) = file(text);
+        let Asked::Generate(request) = asked(&[&path]).unwrap() else { panic!("{text}") };
+        let Some(Input::Chat(chat)) = request.input else { panic!("{text}") };
+        assert_eq!(chat.messages.last().unwrap().role, "user", "{text}");
+    }
 }
 
 #[test]
