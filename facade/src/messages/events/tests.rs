@@ -187,6 +187,21 @@ fn reasoning_is_a_block_of_its_own_with_its_signature() {
     assert_eq!(message(&events)["content"], json!([unsigned, {"type": "text", "text": "Hi"}, silent]));
 }
 
+/// As LiteLLM's proxy streams it: each piece as a block without a signature, and the signature without a text.
+#[test]
+fn a_block_that_is_signed_in_pieces_is_one_block() {
+    let piece = |text: &str, signature: Value| {
+        let mut piece = signed(&json!([{"type": "thinking", "thinking": text, "signature": signature}]));
+        piece.choices[0].delta.as_mut().unwrap().reasoning = Some(text.into());
+        piece
+    };
+    let chunks = [piece("hm", json!("")), piece(", so", json!(null)), piece("", json!("sig")), end("stop")];
+    let (events, whole) = written(&chunks);
+    assert!(whole);
+    let block = json!({"type": "thinking", "thinking": "hm, so", "signature": "sig"});
+    assert_eq!(message(&events)["content"], json!([block]));
+}
+
 /// What was kept whole comes in one piece: the blocks are told apart again.
 #[test]
 fn signed_blocks_in_one_piece_stay_apart() {
