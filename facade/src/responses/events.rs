@@ -10,6 +10,7 @@ use penstock_proto::{
     Error,
     inference::v1::{Choice, GenerateChunk, ResponseTerms, Usage},
 };
+use prost::Message as _;
 
 use self::{said::Said, sequence::Sequence};
 use super::{
@@ -22,6 +23,9 @@ use crate::{
     json::write::{key, nullable, optional, value},
     stream::{EVENT_STREAM, Events, PING},
 };
+
+/// Bytes of an answer that are kept for its last event, which has all of it; one that has more is none.
+const HELD_MAX_BYTES: usize = 64 << 20;
 
 /// Writes the events of one response.
 #[derive(Debug)]
@@ -42,6 +46,7 @@ pub(crate) struct Responses {
     service_tier: Option<String>,
     begun: bool,
     said: Said,
+    held_bytes: usize,
     finish: Option<String>,
     usage: Option<Usage>,
 }
@@ -64,6 +69,7 @@ impl Responses {
             service_tier: None,
             begun: false,
             said: Said::default(),
+            held_bytes: 0,
             finish: None,
             usage: None,
         }
@@ -145,7 +151,13 @@ impl Events for Responses {
         if !self.begun {
             self.begin(chunk, out);
         }
-        for choice in &chunk.choices {
+        // No other is asked for.
+        for choice in chunk.choices.iter().filter(|choice| choice.index == 0) {
+            self.held_bytes += choice.encoded_len();
+            if self.held_bytes > HELD_MAX_BYTES {
+                self.said = Said::default();
+                return;
+            }
             self.choice(choice, out);
         }
         if chunk.usage.is_some() {
@@ -157,7 +169,8 @@ impl Events for Responses {
     }
 
     fn end(&mut self, out: &mut BytesMut) -> bool {
-        if !self.begun || self.finish.is_none() || !self.said.can_be_told() {
+        let fits = self.held_bytes <= HELD_MAX_BYTES;
+        if !self.begun || self.finish.is_none() || !self.said.can_be_told() || !fits {
             return false;
         }
         let finish = self.finish.as_deref();
