@@ -21,7 +21,7 @@ use self::{
     object::{ENGINE, End, Object, Piece},
 };
 use super::{clock::Clock, write_problem};
-use crate::{error::Error, stream::Events};
+use crate::{api::Api, error::Error, stream::Events};
 
 /// What was asked, which decides where the text of the answer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +159,7 @@ impl Answer {
 }
 
 impl Events for Answer {
+    const API: Api = Api::Ollama;
     const CONTENT_TYPE: &'static str = "application/x-ndjson";
 
     fn write(&mut self, chunk: &GenerateChunk, out: &mut BytesMut) {

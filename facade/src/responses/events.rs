@@ -16,10 +16,11 @@ use self::{said::Said, sequence::Sequence};
 use super::{
     answer::{self, Head, Status},
     echo::{self, Echo},
-    field, id,
+    id,
     output::{self, COMPLETED, INCOMPLETE},
 };
 use crate::{
+    api::Api,
     json::write::{key, nullable, optional, value},
     stream::{EVENT_STREAM, Events, PING},
 };
@@ -145,6 +146,7 @@ fn last(finish: Option<&str>) -> &'static str {
 }
 
 impl Events for Responses {
+    const API: Api = Api::Responses;
     const CONTENT_TYPE: &'static str = EVENT_STREAM;
 
     fn write(&mut self, chunk: &GenerateChunk, out: &mut BytesMut) {
@@ -184,14 +186,14 @@ impl Events for Responses {
     /// Writes the error as an event of its own, with which SDKs throw, and the response that failed.
     fn fail(&mut self, error: &Error, request_id: &str, out: &mut BytesMut) {
         let code = error.reason.openai_code().unwrap_or(error.reason.openai_type());
-        let param = error.violations.first().map(|violation| field(violation.field.clone()));
+        let param = error.violations.first().map(|violation| &violation.field);
         let members = |out: &mut BytesMut| {
             key(out, "\"code\":");
             value(out, code);
             key(out, "\"message\":");
             value(out, &*error.message);
             key(out, "\"param\":");
-            nullable(out, param.as_deref());
+            nullable(out, param);
         };
         self.sequence.event("error", out, |out| {
             members(out);

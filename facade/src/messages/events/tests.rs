@@ -63,7 +63,7 @@ fn usage() -> GenerateChunk {
 
 /// The events, and whether they end as those of a whole answer do.
 fn written(chunks: &[GenerateChunk]) -> (Vec<Value>, bool) {
-    let mut events = MessageEvents::new(vec!["END".into()]);
+    let mut events = MessageEvents::new(vec!["END".into()], Arc::default());
     let mut out = BytesMut::new();
     for chunk in chunks {
         events.write(chunk, &mut out);
@@ -297,6 +297,22 @@ fn without_an_end_there_is_no_answer() {
         assert!(!events.end(&mut out));
         assert_eq!(out.len(), before);
     }
+}
+
+/// What is refused after the head of the stream was sent has its place in the body, as before it.
+#[test]
+fn a_break_tells_the_places_of_the_body() {
+    let turns = json!({"model": "m", "max_tokens": 1, "system": "s", "messages": [
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "x"}]},
+    ]});
+    let places = crate::messages::read(turns.to_string().as_bytes()).unwrap().places;
+    let mut events = MessageEvents::new(vec![], Arc::new(places));
+    let mut out = BytesMut::new();
+    let violation = penstock_proto::Violation::new("messages[1].tool_call_id", "answers no call");
+    events.fail(&Error::invalid(vec![violation]), "r1", &mut out);
+    let error = &parsed(&out)[0];
+    assert_eq!(error["errors"][0]["field"], "messages[0].content[0].tool_use_id");
+    assert_eq!(error["error"]["message"], "messages[0].content[0].tool_use_id: answers no call");
 }
 
 #[test]

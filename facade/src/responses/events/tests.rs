@@ -292,7 +292,7 @@ fn what_a_bound_cuts_is_incomplete_and_so_is_its_last_item() {
 /// as an item.
 #[test]
 fn what_breaks_off_has_failed() {
-    let violation = Violation::new("max_completion_tokens", "must be less");
+    let violation = Violation::new("max_output_tokens", "must be less");
     for (error, code, param) in [
         (Error::new(Reason::EngineCut, "cut"), "server_error", Value::Null),
         (Error::new(Reason::RateLimitExceeded, "later"), "rate_limit_exceeded", Value::Null),
