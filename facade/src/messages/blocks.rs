@@ -6,7 +6,7 @@ mod call;
 use std::collections::VecDeque;
 
 use bytes::{BufMut as _, BytesMut};
-use penstock_proto::inference::v1::{Delta, ToolCall};
+use penstock_proto::inference::v1::{Delta, FunctionCall, ToolCall};
 use serde::Deserialize;
 
 use self::call::Call;
@@ -145,7 +145,9 @@ impl Blocks {
             Block::Call(call) if call.key == key => Some(call),
             _ => None,
         });
-        let begins = fragment.id.is_some() || fragment.function.as_ref().is_some_and(|f| f.name.is_some());
+        // Some engines give an empty name with whatever follows the first fragment.
+        let named = |function: &FunctionCall| function.name.as_deref().is_some_and(|name| !name.is_empty());
+        let begins = fragment.id.is_some() || fragment.function.as_ref().is_some_and(named);
         match known {
             Some(call) => self.held_bytes += call.add(fragment),
             None if begins => {

@@ -259,6 +259,16 @@ fn a_call_is_streamed_as_it_comes() {
 }
 
 #[test]
+fn nothing_more_of_a_call_that_is_over_is_no_call() {
+    let mut nothing = call(0, Some(""), "");
+    nothing.choices[0].delta.as_mut().unwrap().tool_calls[0].id = None;
+    let chunks = [call(0, Some("f"), "{}"), call(1, Some("g"), "{}"), nothing, end("tool_calls")];
+    let (events, whole) = written(&chunks);
+    assert!(whole);
+    assert_eq!(message(&events)["content"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn a_call_that_asks_for_no_object_makes_no_answer() {
     for arguments in ["[1]", "7", "{\"a\":", "{\"a\":1}}", "{a}", "\"{}\""] {
         let (events, whole) = written(&[call(0, Some("f"), arguments), end("tool_calls")]);
