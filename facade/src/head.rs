@@ -41,16 +41,19 @@ impl Forwarded {
     /// There are two credentials: whoever reads next might take the other one.
     pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Error> {
         let (mut tokens, mut keys) = (headers.get_all(AUTHORIZATION).iter(), headers.get_all(API_KEY).iter());
-        let (token, key) = (tokens.next().cloned(), keys.next().and_then(bearer));
+        // An empty key is what clients send that have a token instead.
+        let key = keys.next().filter(|key| !key.is_empty()).and_then(bearer);
+        let token = tokens.next().cloned();
         let differ = matches!((&token, &key), (Some(token), Some(key)) if token != key);
         if differ || tokens.next().is_some() || keys.next().is_some() {
             return Err(Error::Header(
                 "there is more than one credential: give one Authorization or X-Api-Key header",
             ));
         }
-        let authorization = token.or(key).filter(|value| {
+        let mut authorization = token.or(key).filter(|value| {
             value.len() <= CREDENTIAL_MAX_BYTES && std::str::from_utf8(value.as_bytes()).is_ok()
         });
+        authorization.iter_mut().for_each(|value| value.set_sensitive(true));
         let steering = STEERING
             .into_iter()
             .flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value.clone())));
@@ -72,8 +75,7 @@ impl Forwarded {
     /// Puts it into the metadata of a call.
     pub(crate) fn put(self, metadata: &mut MetadataMap) {
         let headers: &mut HeaderMap = metadata.as_mut();
-        if let Some(mut authorization) = self.authorization {
-            authorization.set_sensitive(true);
+        if let Some(authorization) = self.authorization {
             headers.insert(AUTHORIZATION, authorization);
         }
         for directive in self.cache_control {
@@ -200,6 +202,22 @@ mod tests {
         assert!(handed_on(&[("authorization", &[b'x'; CREDENTIAL_MAX_BYTES + 1])]).is_empty());
         assert!(handed_on(&[("authorization", b"Bearer \xff")]).is_empty());
         assert!(Forwarded::read(&headers(&[("authorization", b"a"), ("authorization", b"a")])).is_err());
+    }
+
+    /// A13, B12. Anthropic's clients send an empty key beside a token.
+    #[test]
+    fn a_key_is_as_good_as_a_token() {
+        let token: (_, &[u8]) = ("authorization", b"Bearer k");
+        let key = |key: &'static [u8]| ("x-api-key", key);
+        for sent in [&[token][..], &[key(b"k")], &[token, key(b"k")], &[key(b""), token]] {
+            assert_eq!(handed_on(sent)[AUTHORIZATION], "Bearer k", "{sent:?}");
+            let read = Forwarded::read(&headers(sent)).unwrap();
+            assert!(!format!("{read:?}").contains("Bearer"), "{read:?}");
+        }
+        assert!(Forwarded::read(&headers(&[key(b"")])).unwrap().expect_credential().is_err());
+        for sent in [[token, key(b"other")], [key(b"k"), key(b"k")], [key(b""), key(b"k")]] {
+            assert!(Forwarded::read(&headers(&sent)).is_err(), "{sent:?}");
+        }
     }
 
     #[test]

@@ -50,7 +50,8 @@ pub(crate) async fn create(State(app): State<Arc<App>>, request: Request) -> Res
         Some(Kind::List(list)) => list.values.clone(),
         Some(Kind::Text(_)) | None => Vec::new(),
     };
-    let events = || MessageEvents::new(ends.clone());
+    let places = Arc::new(places);
+    let events = || MessageEvents::new(ends.clone(), Arc::clone(&places));
     let received = Received { message, forwarded, context };
     let answer = completions::generate(&app, received, events, |chunk, out| answer::write(chunk, &ends, out));
     answer.await.map_err(|error| places.told(error))

@@ -91,8 +91,16 @@ pub(crate) fn told(api: Api, error: &Error) -> penstock_proto::Error {
     if api == Api::Completions || known.violations.is_empty() {
         return known;
     }
+    renamed(known, |field| api.field(field))
+}
+
+/// The error with other names of its fields.
+pub(crate) fn renamed(
+    mut known: penstock_proto::Error,
+    name: impl Fn(String) -> String,
+) -> penstock_proto::Error {
     for violation in &mut known.violations {
-        violation.field = api.field(std::mem::take(&mut violation.field));
+        violation.field = name(std::mem::take(&mut violation.field));
     }
     // Their messages are made of the names.
     match known.reason {

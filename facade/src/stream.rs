@@ -28,7 +28,7 @@ use tonic::Status;
 use tracing::Span;
 
 use self::keep_alive::KeepAlive;
-use crate::{config::Config, error::Error, head};
+use crate::{api::Api, config::Config, error::Error, head, problem};
 
 /// Content type of server-sent events.
 pub(crate) const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
@@ -43,6 +43,8 @@ const BUFFER_BYTES: usize = 4 << 10;
 
 /// What becomes of an answer's chunks on the wire: one implementation for each API.
 pub(crate) trait Events: Send + Unpin + 'static {
+    /// Whose names errors have for their fields.
+    const API: Api;
     /// The content type of the stream.
     const CONTENT_TYPE: &'static str;
 
@@ -53,7 +55,7 @@ pub(crate) trait Events: Send + Unpin + 'static {
     #[must_use]
     fn end(&mut self, out: &mut BytesMut) -> bool;
 
-    /// Writes the end of an answer that broke off.
+    /// Writes the end of an answer that broke off. The error has the API's names of fields.
     fn fail(&mut self, error: &penstock_proto::Error, request_id: &str, out: &mut BytesMut);
 
     /// Writes what keeps a silent connection open and says nothing.
@@ -158,7 +160,7 @@ impl<S, E: Events> EventBody<S, E> {
     }
 
     fn fail(&mut self, error: &Error) {
-        let error = penstock_proto::Error::from(error);
+        let error = problem::told(E::API, error);
         let _entered = self.span.enter();
         tracing::info!(
             request_id = self.context.request_id(),
@@ -231,11 +233,14 @@ mod tests {
     use http_body_util::BodyExt as _;
     use penstock_proto::{
         Reason,
-        inference::v1::{Choice, Delta},
+        inference::v1::{Choice, Delta, ResponseTerms},
     };
 
     use super::*;
-    use crate::chat::chunk::{Completions, Shape};
+    use crate::{
+        chat::chunk::{Completions, Shape},
+        responses::events::Responses,
+    };
 
     fn chunk(content: &str, finish_reason: Option<&str>) -> GenerateChunk {
         let delta = Delta { content: Some(content.into()), ..Delta::default() };
@@ -295,6 +300,23 @@ mod tests {
         assert!(frames[1].starts_with("data: {\"error\":{\"message\":\"the engine's answer was cut\""));
         assert!(frames[1].contains("\"code\":\"engine_cut\""));
         assert!(!frames.concat().contains("[DONE]"));
+    }
+
+    /// What is refused after the head has the caller's own names of fields, as before it.
+    #[tokio::test]
+    async fn an_error_in_a_stream_names_the_fields_of_its_api() {
+        let wrong = penstock_proto::Violation::new("max_completion_tokens", "is too much");
+        let wrong = penstock_proto::Error::invalid(vec![wrong]);
+        let body = response(
+            Source::Answer(stream::iter([Err(wrong.into())])),
+            Responses::new(&ResponseTerms::default(), "m", || 0),
+            KeepAlive::start(&Config::default()),
+            CallContext::background(Duration::from_secs(1)),
+        );
+        let told = body.into_body().collect().await.unwrap().to_bytes();
+        let told = std::str::from_utf8(&told).unwrap();
+        assert!(told.contains("\"message\":\"max_output_tokens: is too much\""), "{told}");
+        assert!(!told.contains("max_completion_tokens"), "{told}");
     }
 
     /// Conformance 4: an end without a finish reason is no success, whatever the status says.

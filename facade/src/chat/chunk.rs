@@ -7,6 +7,7 @@ use penstock_proto::{
 };
 
 use crate::{
+    api::Api,
     json::write::{comma, extensions, key, nullable, optional, raw, value},
     stream::{EVENT_STREAM, Events, PING},
     text,
@@ -81,6 +82,7 @@ impl Completions {
 }
 
 impl Events for Completions {
+    const API: Api = Api::Completions;
     const CONTENT_TYPE: &'static str = EVENT_STREAM;
 
     /// Writes a chunk as one event.

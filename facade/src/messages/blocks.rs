@@ -6,7 +6,7 @@ mod call;
 use std::collections::VecDeque;
 
 use bytes::{BufMut as _, BytesMut};
-use penstock_proto::inference::v1::{Delta, ToolCall};
+use penstock_proto::inference::v1::{Delta, FunctionCall, ToolCall};
 use serde::Deserialize;
 
 use self::call::Call;
@@ -55,7 +55,7 @@ struct Signed {
     #[serde(default)]
     thinking: String,
     #[serde(default)]
-    signature: String,
+    signature: Option<String>,
     #[serde(default)]
     data: String,
 }
@@ -63,6 +63,9 @@ struct Signed {
 impl Blocks {
     /// Takes what is new.
     pub(super) fn add(&mut self, delta: &Delta) {
+        if self.broken {
+            return;
+        }
         let signed = delta.extensions.iter().find(|extension| extension.name == THINKING_BLOCKS);
         let signed = signed.and_then(|found| serde_json::from_str::<Vec<Signed>>(&found.json).ok());
         self.reason(delta.reasoning.as_deref().unwrap_or_default(), signed.unwrap_or_default());
@@ -86,8 +89,10 @@ impl Blocks {
         }
     }
 
-    /// Reasoning, and which of it an engine signed: what was said before, or what is said now.
+    /// Reasoning, and which of it an engine signed: what was said before, or what is said now. Proxies like LiteLLM
+    /// give blocks in pieces, each without a signature, and the signature with no text at last.
     fn reason(&mut self, mut text: &str, signed: Vec<Signed>) {
+        self.held_bytes += text.len();
         for block in signed {
             if block.r#type == "redacted_thinking" {
                 self.waiting.push_back(Block::Redacted(block.data));
@@ -96,28 +101,28 @@ impl Blocks {
             let said = self.thought().map_or("", |thought| thought.text.as_str());
             let unsaid = block.thinking.strip_prefix(said).filter(|unsaid| text.starts_with(*unsaid));
             let unsaid = unsaid.map(str::len);
+            let signature = block.signature.unwrap_or_default();
+            let is_piece = signature.is_empty() && text.starts_with(&block.thinking);
+            let is_end = block.thinking.is_empty() && !said.is_empty();
+            let unsaid = unsaid.or((is_piece || is_end).then_some(block.thinking.len()));
+            let signed = !signature.is_empty() || unsaid.is_none();
+            self.held_bytes += block.thinking.len() + signature.len();
             let (now, later) = text.split_at(unsaid.unwrap_or_default());
             text = later;
             match self.thought().filter(|_| unsaid.is_some()) {
                 Some(thought) => {
                     thought.text.push_str(now);
-                    (thought.signature, thought.signed) = (block.signature, true);
+                    (thought.signature, thought.signed) = (signature, signed);
                 }
                 None => {
-                    let (text, signature) = (block.thinking, block.signature);
-                    self.waiting.push_back(Block::Thinking(Thought {
-                        text,
-                        sent: 0,
-                        signature,
-                        signed: true,
-                    }));
+                    let thought = Thought { text: block.thinking, sent: 0, signature, signed };
+                    self.waiting.push_back(Block::Thinking(thought));
                 }
             }
         }
         if text.is_empty() {
             return;
         }
-        self.held_bytes += text.len();
         match self.thought() {
             Some(thought) => thought.text.push_str(text),
             None => {
@@ -140,7 +145,9 @@ impl Blocks {
             Block::Call(call) if call.key == key => Some(call),
             _ => None,
         });
-        let begins = fragment.id.is_some() || fragment.function.as_ref().is_some_and(|f| f.name.is_some());
+        // Some engines give an empty name with whatever follows the first fragment.
+        let named = |function: &FunctionCall| function.name.as_deref().is_some_and(|name| !name.is_empty());
+        let begins = fragment.id.is_some() || fragment.function.as_ref().is_some_and(named);
         match known {
             Some(call) => self.held_bytes += call.add(fragment),
             None if begins => {

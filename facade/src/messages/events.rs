@@ -1,6 +1,8 @@
 //! A streamed answer as the events of Anthropic's API: the message begins, its blocks follow one another, and its
 //! end comes last of all, with the tokens, which no engine knows earlier.
 
+use std::sync::Arc;
+
 use bytes::{BufMut as _, BytesMut};
 use penstock_proto::{
     Error,
@@ -10,15 +12,21 @@ use penstock_proto::{
 use super::{
     answer::{End, first, write_head, write_usage},
     blocks::{Blocks, event},
+    places::Places,
     write_problem,
 };
-use crate::stream::{EVENT_STREAM, Events, PING};
+use crate::{
+    api::Api,
+    stream::{EVENT_STREAM, Events, PING},
+};
 
 /// Writes the events of one answer.
 #[derive(Debug, Default)]
 pub(super) struct MessageEvents {
     /// The sequences that may end it.
     ends: Vec<String>,
+    /// Where the parts of the conversation stood, for errors.
+    places: Arc<Places>,
     begun: bool,
     blocks: Blocks,
     end: End,
@@ -28,8 +36,8 @@ pub(super) struct MessageEvents {
 
 impl MessageEvents {
     /// For an answer that one of these sequences may end.
-    pub(super) fn new(ends: Vec<String>) -> Self {
-        Self { ends, ..Self::default() }
+    pub(super) fn new(ends: Vec<String>, places: Arc<Places>) -> Self {
+        Self { ends, places, ..Self::default() }
     }
 
     fn begin(&mut self, chunk: &GenerateChunk, out: &mut BytesMut) {
@@ -47,6 +55,7 @@ impl MessageEvents {
 }
 
 impl Events for MessageEvents {
+    const API: Api = Api::Messages;
     const CONTENT_TYPE: &'static str = EVENT_STREAM;
 
     fn write(&mut self, chunk: &GenerateChunk, out: &mut BytesMut) {
@@ -85,7 +94,7 @@ impl Events for MessageEvents {
 
     fn fail(&mut self, error: &Error, request_id: &str, out: &mut BytesMut) {
         out.put_slice(b"event: error\ndata: ");
-        write_problem(error, request_id, out);
+        write_problem(&self.places.named(error.clone()), request_id, out);
         out.put_slice(b"\n\n");
     }
 

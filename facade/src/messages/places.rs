@@ -1,10 +1,10 @@
 //! Where the parts of a conversation stood in the body: results of tools become messages of their own, what the
 //! system says becomes the first, so a field of the contract has another path there.
 
-use penstock_proto::{Error as Reported, Reason};
+use penstock_proto::Error as Reported;
 use tonic::Status;
 
-use crate::error::Error;
+use crate::{error::Error, problem::renamed};
 
 /// Where each message of the contract stood.
 #[derive(Clone, Debug, Default)]
@@ -22,21 +22,18 @@ impl Places {
     /// An error of the mesh with the paths of the body.
     pub(super) fn told(&self, error: Error) -> Error {
         let Error::Mesh(status) = error else { return error };
-        let mut known = Reported::from(&*status);
+        let known = Reported::from(&*status);
         if known.violations.is_empty() {
             return Error::Mesh(status);
         }
-        for violation in &mut known.violations {
-            violation.field = self.of(&violation.field);
-        }
-        let known = match known.reason {
-            Reason::InvalidRequest => Reported::invalid(known.violations),
-            Reason::Unsupported => Reported::unsupported(known.violations),
-            _ => known,
-        };
-        let mut told = Status::from(known);
+        let mut told = Status::from(self.named(known));
         *told.metadata_mut() = status.metadata().clone();
         Error::from(told)
+    }
+
+    /// Such an error, also one that comes in a stream.
+    pub(super) fn named(&self, known: Reported) -> Reported {
+        if known.violations.is_empty() { known } else { renamed(known, |field| self.of(&field)) }
     }
 
     /// The path that a field of the contract has in the body; itself if it is no message's.
@@ -85,7 +82,7 @@ fn part_field(field: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use penstock_proto::Violation;
+    use penstock_proto::{Reason, Violation};
 
     use super::*;
 

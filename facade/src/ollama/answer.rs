@@ -21,7 +21,7 @@ use self::{
     object::{ENGINE, End, Object, Piece},
 };
 use super::{clock::Clock, write_problem};
-use crate::{error::Error, stream::Events};
+use crate::{api::Api, error::Error, stream::Events};
 
 /// What was asked, which decides where the text of the answer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,9 +159,13 @@ impl Answer {
 }
 
 impl Events for Answer {
+    const API: Api = Api::Ollama;
     const CONTENT_TYPE: &'static str = "application/x-ndjson";
 
     fn write(&mut self, chunk: &GenerateChunk, out: &mut BytesMut) {
+        if self.broken {
+            return;
+        }
         self.note(chunk);
         for choice in &chunk.choices {
             let mut piece = Piece::default();
@@ -180,7 +184,9 @@ impl Events for Answer {
     }
 
     fn end(&mut self, out: &mut BytesMut) -> bool {
-        let Some(finish_reason) = self.finish_reason.take().filter(|_| !self.broken) else { return false };
+        // More of a call after the end that the engine told: it is in no line.
+        let whole = !self.broken && self.calls.is_empty();
+        let Some(finish_reason) = self.finish_reason.take().filter(|_| whole) else { return false };
         self.line(&Piece::default(), Some(&finish_reason), out);
         out.put_u8(b'\n');
         true

@@ -13,6 +13,9 @@ use super::{
 };
 use crate::json::object::foreign;
 
+/// Violations told at most: an answer must not grow with the number of mistakes.
+const VIOLATIONS_MAX: usize = 100;
+
 /// Members of a request, as they came.
 #[derive(Debug, Default)]
 pub(super) struct Terms {
@@ -78,6 +81,7 @@ fn effort(json: &str) -> Result<&'static str, &'static str> {
 
 /// What was found wrong with a request, and what the whole mesh will say of the rest of it.
 pub(super) fn judge(request: &GenerateRequest, mut found: Vec<Violation>) -> Vec<Violation> {
+    found.truncate(VIOLATIONS_MAX);
     for violation in validate::generate_request(request) {
         let violation = Violation { field: field(violation.field), ..violation };
         if !found.iter().any(|known| violation.field.starts_with(&known.field)) {

@@ -167,6 +167,39 @@ fn calls_get_ids_and_answers_find_their_calls() {
 }
 
 #[test]
+fn a_call_is_answered_once() {
+    let call = |name: &str| json!({"id": name, "function": {"name": name, "arguments": {}}});
+    let body = |answers: Vec<Value>| {
+        let calls = ["f", "g", "h"].map(call);
+        let mut messages = vec![json!({"role": "assistant", "tool_calls": calls})];
+        messages.extend(answers);
+        json!({"messages": messages})
+    };
+    let tool = |member: &str, value: &str| json!({"role": "tool", member: value, "content": "1"});
+    let answers = vec![tool("tool_call_id", "f"), tool("content", "x"), tool("tool_name", "h")];
+    let messages = conversation(body(answers)["messages"].clone());
+    assert_eq!(ids(&messages), ["f", "g", "h", "f", "g", "h"]);
+    for again in [tool("tool_name", "f"), tool("tool_name", "g")] {
+        let answers = vec![tool("tool_call_id", "f"), tool("content", "x"), again];
+        assert_eq!(wrong(read_chat(&body(answers))), ["messages[3].tool_name"]);
+    }
+    let four = (0..4).map(|_| tool("content", "x")).collect();
+    assert_eq!(wrong(read_chat(&body(four))), ["messages[4].tool_call_id"]);
+}
+
+/// A11, E8: each call was looked for among all of them, and each mistake told.
+#[test]
+fn many_calls_are_read_and_many_mistakes_are_not_told() {
+    const MANY: usize = 60_000;
+    let mut messages =
+        vec![json!({"role": "assistant", "tool_calls": vec![json!({"function": {"name": "f"}}); MANY]})];
+    messages.extend(vec![json!({"role": "tool", "tool_call_id": "x"}); MANY]);
+    assert!(read_chat(&json!({"messages": messages})).is_ok());
+    let lost = vec![json!({"role": "tool", "tool_name": "f"}); 1000];
+    assert_eq!(wrong(read_chat(&json!({"messages": lost}))).len(), 100);
+}
+
+#[test]
 fn what_cannot_be_said_is_refused_by_its_name() {
     let call = json!({"function": {"name": "f", "arguments": {}}});
     let answer = |members: Value| json!({"messages": [{"role": "assistant", "tool_calls": [call]}, members]});

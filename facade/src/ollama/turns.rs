@@ -1,6 +1,8 @@
 //! Messages as Ollama has them: images beside the text, arguments as objects, and calls that may have no ids. Whose
 //! call a tool answers is then told by its name, or by the order.
 
+use std::collections::{HashMap, VecDeque};
+
 use penstock_proto::{
     Violation,
     inference::v1::{
@@ -76,15 +78,51 @@ pub(super) fn messages(turns: Vec<Turn>, found: &mut Vec<Violation>) -> Vec<Mess
     turns.into_iter().enumerate().map(|(at, turn)| message(at, turn, &mut open, found)).collect()
 }
 
-/// Calls that no tool has answered yet: id and name, oldest first.
+/// Calls that no tool has answered yet. A body holds a hundred thousand of them: none is looked for one by one.
 #[derive(Debug, Default)]
-struct Open(Vec<(String, String)>);
+struct Open {
+    /// Their ids, oldest first; `None`: it was answered.
+    ids: Vec<Option<String>>,
+    /// All before this one were answered.
+    oldest: usize,
+    by_id: HashMap<String, Vec<usize>>,
+    by_name: HashMap<String, VecDeque<usize>>,
+}
 
 impl Open {
+    fn add(&mut self, id: String, name: String) {
+        let at = self.ids.len();
+        self.by_id.entry(id.clone()).or_default().push(at);
+        self.by_name.entry(name).or_default().push_back(at);
+        self.ids.push(Some(id));
+    }
+
+    /// Takes note that the calls of this id were answered.
+    fn close(&mut self, id: &str) {
+        for at in self.by_id.remove(id).unwrap_or_default() {
+            self.take(at);
+        }
+    }
+
     /// The id of the call that is answered, by the name of the function if there is one.
     fn answer(&mut self, name: Option<&str>) -> Option<String> {
-        let at = self.0.iter().position(|(_, called)| name.is_none_or(|name| name == called))?;
-        Some(self.0.remove(at).0)
+        loop {
+            let at = match name {
+                Some(name) => self.by_name.get_mut(name)?.pop_front()?,
+                None => self.oldest,
+            };
+            if at == self.ids.len() {
+                return None;
+            }
+            self.oldest += usize::from(at == self.oldest);
+            if let Some(id) = self.take(at) {
+                return Some(id);
+            }
+        }
+    }
+
+    fn take(&mut self, at: usize) -> Option<String> {
+        self.ids.get_mut(at)?.take()
     }
 }
 
@@ -112,13 +150,13 @@ fn message(at: usize, turn: Turn, open: &mut Open, found: &mut Vec<Violation>) -
             continue;
         };
         let id = call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("call_{at}_{index}"));
-        open.0.push((id.clone(), function.name.clone().unwrap_or_default()));
+        open.add(id.clone(), function.name.clone().unwrap_or_default());
         tool_calls.push(tool_call(id, function, call.extensions));
     }
     let mut tool_call_id = turn.tool_call_id.filter(|id| !id.is_empty());
     if turn.role == "tool" {
         match &tool_call_id {
-            Some(id) => open.0.retain(|(other, _)| other != id),
+            Some(id) => open.close(id),
             None => {
                 let name = turn.tool_name.as_deref().filter(|name| !name.is_empty());
                 tool_call_id = open.answer(name);

@@ -55,7 +55,8 @@ pub(crate) fn write(shown: &Shown<'_>, out: &mut BytesMut) -> Result<(), Error> 
     let request_json = shown.terms.request_json.as_deref();
     let summary = Echo::read(request_json.unwrap_or("{}")).asks_for_summary();
     let echo = echo::written(request_json, shown.terms.previous_response_id.as_deref());
-    let choice = shown.answer.and_then(|answer| answer.choices.first());
+    // No other is asked for.
+    let choice = shown.answer.and_then(|answer| answer.choices.iter().find(|choice| choice.index == 0));
     let finish = choice.and_then(|choice| choice.finish_reason.as_deref());
     let items = match choice {
         Some(choice) => output::of_choice(choice, shown.id).ok_or(Error::NotWhole)?,

@@ -10,18 +10,23 @@ use penstock_proto::{
     Error,
     inference::v1::{Choice, GenerateChunk, ResponseTerms, Usage},
 };
+use prost::Message as _;
 
 use self::{said::Said, sequence::Sequence};
 use super::{
     answer::{self, Head, Status},
     echo::{self, Echo},
-    field, id,
+    id,
     output::{self, COMPLETED, INCOMPLETE},
 };
 use crate::{
+    api::Api,
     json::write::{key, nullable, optional, value},
     stream::{EVENT_STREAM, Events, PING},
 };
+
+/// Bytes of an answer that are kept for its last event, which has all of it; one that has more is none.
+const HELD_MAX_BYTES: usize = 64 << 20;
 
 /// Writes the events of one response.
 #[derive(Debug)]
@@ -42,6 +47,7 @@ pub(crate) struct Responses {
     service_tier: Option<String>,
     begun: bool,
     said: Said,
+    held_bytes: usize,
     finish: Option<String>,
     usage: Option<Usage>,
 }
@@ -64,6 +70,7 @@ impl Responses {
             service_tier: None,
             begun: false,
             said: Said::default(),
+            held_bytes: 0,
             finish: None,
             usage: None,
         }
@@ -139,13 +146,20 @@ fn last(finish: Option<&str>) -> &'static str {
 }
 
 impl Events for Responses {
+    const API: Api = Api::Responses;
     const CONTENT_TYPE: &'static str = EVENT_STREAM;
 
     fn write(&mut self, chunk: &GenerateChunk, out: &mut BytesMut) {
         if !self.begun {
             self.begin(chunk, out);
         }
-        for choice in &chunk.choices {
+        // No other is asked for.
+        for choice in chunk.choices.iter().filter(|choice| choice.index == 0) {
+            self.held_bytes += choice.encoded_len();
+            if self.held_bytes > HELD_MAX_BYTES {
+                self.said = Said::default();
+                return;
+            }
             self.choice(choice, out);
         }
         if chunk.usage.is_some() {
@@ -157,7 +171,8 @@ impl Events for Responses {
     }
 
     fn end(&mut self, out: &mut BytesMut) -> bool {
-        if !self.begun || self.finish.is_none() || !self.said.can_be_told() {
+        let fits = self.held_bytes <= HELD_MAX_BYTES;
+        if !self.begun || self.finish.is_none() || !self.said.can_be_told() || !fits {
             return false;
         }
         let finish = self.finish.as_deref();
@@ -171,14 +186,14 @@ impl Events for Responses {
     /// Writes the error as an event of its own, with which SDKs throw, and the response that failed.
     fn fail(&mut self, error: &Error, request_id: &str, out: &mut BytesMut) {
         let code = error.reason.openai_code().unwrap_or(error.reason.openai_type());
-        let param = error.violations.first().map(|violation| field(violation.field.clone()));
+        let param = error.violations.first().map(|violation| &violation.field);
         let members = |out: &mut BytesMut| {
             key(out, "\"code\":");
             value(out, code);
             key(out, "\"message\":");
             value(out, &*error.message);
             key(out, "\"param\":");
-            nullable(out, param.as_deref());
+            nullable(out, param);
         };
         self.sequence.event("error", out, |out| {
             members(out);

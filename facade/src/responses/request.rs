@@ -200,6 +200,7 @@ fn asked(mut body: Body) -> Result<Asked, Vec<Violation>> {
     };
     found.extend(judged(&mut request));
     if !found.is_empty() {
+        found.truncate(refused::VIOLATIONS_MAX);
         return Err(found);
     }
     let background = body.background == Some(true);

@@ -223,7 +223,7 @@ both! {
         // Beside the whole conversation it is said once, however often it is named.
         let previous = json!({"previous_response_id": long.replace("msg_", "resp_")});
         create(&client, &with(named(1024), previous.clone())).await;
-        let wrong = post(&client, &with(named(1025), previous)).await.problem(400, "invalid_request");
+        let wrong = post(&client, &with(named(1025), previous)).await.problem(422, "invalid_value");
         assert_eq!(wrong["error"]["param"], "input[1024].id");
         assert_eq!(engine.calls().len(), 2);
     }

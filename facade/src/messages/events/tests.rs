@@ -63,7 +63,7 @@ fn usage() -> GenerateChunk {
 
 /// The events, and whether they end as those of a whole answer do.
 fn written(chunks: &[GenerateChunk]) -> (Vec<Value>, bool) {
-    let mut events = MessageEvents::new(vec!["END".into()]);
+    let mut events = MessageEvents::new(vec!["END".into()], Arc::default());
     let mut out = BytesMut::new();
     for chunk in chunks {
         events.write(chunk, &mut out);
@@ -187,6 +187,21 @@ fn reasoning_is_a_block_of_its_own_with_its_signature() {
     assert_eq!(message(&events)["content"], json!([unsigned, {"type": "text", "text": "Hi"}, silent]));
 }
 
+/// As LiteLLM's proxy streams it: each piece as a block without a signature, and the signature without a text.
+#[test]
+fn a_block_that_is_signed_in_pieces_is_one_block() {
+    let piece = |text: &str, signature: Value| {
+        let mut piece = signed(&json!([{"type": "thinking", "thinking": text, "signature": signature}]));
+        piece.choices[0].delta.as_mut().unwrap().reasoning = Some(text.into());
+        piece
+    };
+    let chunks = [piece("hm", json!("")), piece(", so", json!(null)), piece("", json!("sig")), end("stop")];
+    let (events, whole) = written(&chunks);
+    assert!(whole);
+    let block = json!({"type": "thinking", "thinking": "hm, so", "signature": "sig"});
+    assert_eq!(message(&events)["content"], json!([block]));
+}
+
 /// What was kept whole comes in one piece: the blocks are told apart again.
 #[test]
 fn signed_blocks_in_one_piece_stay_apart() {
@@ -244,6 +259,16 @@ fn a_call_is_streamed_as_it_comes() {
 }
 
 #[test]
+fn nothing_more_of_a_call_that_is_over_is_no_call() {
+    let mut nothing = call(0, Some(""), "");
+    nothing.choices[0].delta.as_mut().unwrap().tool_calls[0].id = None;
+    let chunks = [call(0, Some("f"), "{}"), call(1, Some("g"), "{}"), nothing, end("tool_calls")];
+    let (events, whole) = written(&chunks);
+    assert!(whole);
+    assert_eq!(message(&events)["content"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn a_call_that_asks_for_no_object_makes_no_answer() {
     for arguments in ["[1]", "7", "{\"a\":", "{\"a\":1}}", "{a}", "\"{}\""] {
         let (events, whole) = written(&[call(0, Some("f"), arguments), end("tool_calls")]);
@@ -282,6 +307,22 @@ fn without_an_end_there_is_no_answer() {
         assert!(!events.end(&mut out));
         assert_eq!(out.len(), before);
     }
+}
+
+/// What is refused after the head of the stream was sent has its place in the body, as before it.
+#[test]
+fn a_break_tells_the_places_of_the_body() {
+    let turns = json!({"model": "m", "max_tokens": 1, "system": "s", "messages": [
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "x"}]},
+    ]});
+    let places = crate::messages::read(turns.to_string().as_bytes()).unwrap().places;
+    let mut events = MessageEvents::new(vec![], Arc::new(places));
+    let mut out = BytesMut::new();
+    let violation = penstock_proto::Violation::new("messages[1].tool_call_id", "answers no call");
+    events.fail(&Error::invalid(vec![violation]), "r1", &mut out);
+    let error = &parsed(&out)[0];
+    assert_eq!(error["errors"][0]["field"], "messages[0].content[0].tool_use_id");
+    assert_eq!(error["error"]["message"], "messages[0].content[0].tool_use_id: answers no call");
 }
 
 #[test]

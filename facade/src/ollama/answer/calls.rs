@@ -30,7 +30,12 @@ pub(super) struct NoCall;
 impl Calls {
     /// Takes a call, or a fragment of one: fragments share an index.
     pub(super) fn add(&mut self, fragment: &ToolCall) -> Result<(), NoCall> {
-        if fragment.custom.is_some() {
+        let function = fragment.function.as_ref();
+        let id = fragment.id.as_deref().unwrap_or_default();
+        let name = function.and_then(|function| function.name.as_deref()).unwrap_or_default();
+        let arguments = function.and_then(|function| function.arguments.as_deref()).unwrap_or_default();
+        self.bytes += id.len() + name.len() + arguments.len();
+        if fragment.custom.is_some() || self.bytes > MAX_BYTES {
             return Err(NoCall);
         }
         let known =
@@ -43,13 +48,9 @@ impl Calls {
         if call.id.is_none() {
             call.id.clone_from(&fragment.id);
         }
-        let function = fragment.function.as_ref();
-        let name = function.and_then(|function| function.name.as_deref()).unwrap_or_default();
-        let arguments = function.and_then(|function| function.arguments.as_deref()).unwrap_or_default();
         call.name.push_str(name);
         call.arguments.push_str(arguments);
-        self.bytes += name.len() + arguments.len();
-        if self.bytes > MAX_BYTES { Err(NoCall) } else { Ok(()) }
+        Ok(())
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -56,6 +56,15 @@ fn usage() -> Option<Usage> {
     Some(Usage { prompt_tokens: 3, completion_tokens: 4, total_tokens: 7, ..Usage::default() })
 }
 
+/// What comes of a call after the end would be in no line.
+#[test]
+fn a_call_after_the_end_makes_no_answer() {
+    let call = |index, name| calls(vec![fragment(Some(index), Some(name), "{}")]);
+    let chunks = [chunk(call(0, "f"), Some("tool_calls")), chunk(call(1, "g"), None)];
+    assert!(lines(&chunks[..1]).1);
+    assert!(!lines(&chunks).1);
+}
+
 #[test]
 fn an_answer_is_lines_and_the_last_one_says_how_it_went() {
     let begun = Delta { role: Some("assistant".into()), content: Some(String::new()), ..Delta::default() };

@@ -2,7 +2,7 @@
 //! else begins; what comes after that is an item of its own. Calls end with the answer: pieces of several may come
 //! in turns.
 
-use std::mem::take;
+use std::{collections::HashMap, mem::take};
 
 use bytes::{BufMut as _, BytesMut};
 use penstock_proto::inference::v1::ToolCall;
@@ -27,6 +27,11 @@ pub(super) struct Said {
     summary: bool,
     /// In the order in which they began; of those that are not calls at most the last one is open.
     items: Vec<Item>,
+    /// So many of them are thoughts, and so many messages.
+    thoughts: usize,
+    messages: usize,
+    /// Where among them the call is whose fragments share this.
+    places: HashMap<i64, usize>,
     /// Calls whose name is still to come.
     waiting: Vec<Called>,
     /// Calls begun, those that wait among them.
@@ -59,8 +64,8 @@ impl Said {
         let goes_on = matches!(self.items.last(), Some(Item { open: true, content: Kept::Reasoning(_), .. }));
         if !goes_on {
             self.close_last(COMPLETED, sequence, out);
-            let before = self.items.iter().filter(|item| matches!(item.content, Kept::Reasoning(_))).count();
-            let id = item_id(Kind::Reasoning, &self.response_id, before);
+            let id = item_id(Kind::Reasoning, &self.response_id, self.thoughts);
+            self.thoughts += 1;
             self.add(id, Kept::Reasoning(String::new()), sequence, out);
         }
         let output_index = self.items.len().saturating_sub(1);
@@ -130,11 +135,11 @@ impl Said {
             waiting.go_on(fragment);
             return self.begin_call(waiting, sequence, out);
         }
-        let known =
-            self.items.iter_mut().enumerate().find_map(|(output_index, item)| match &mut item.content {
-                Kept::Call(called) if same(called) => Some((output_index, &item.id, called)),
-                _ => None,
-            });
+        let place = fragment.index.and_then(|key| self.places.get(&key).copied());
+        let known = place.and_then(|output_index| match self.items.get_mut(output_index)? {
+            Item { id, content: Kept::Call(called), .. } => Some((output_index, id, called)),
+            _ => None,
+        });
         let Some((output_index, item_id, called)) = known else {
             let mut called = Called {
                 key: fragment.index,
@@ -162,6 +167,7 @@ impl Said {
         let kind = if called.custom { Kind::Custom } else { Kind::Function };
         let id = item_id(kind, &self.response_id, called.number);
         let begun = take(&mut called.input);
+        self.places.extend(called.key.map(|key| (key, self.items.len())));
         self.add(id, Kept::Call(called), sequence, out);
         let output_index = self.items.len().saturating_sub(1);
         let Some(Item { id: item_id, content: Kept::Call(called), .. }) = self.items.last_mut() else {
@@ -214,8 +220,8 @@ impl Said {
             part.close(place, sequence, out);
         } else {
             self.close_last(COMPLETED, sequence, out);
-            let before = self.items.iter().filter(|item| matches!(item.content, Kept::Message(_))).count();
-            let id = item_id(Kind::Message, &self.response_id, before);
+            let id = item_id(Kind::Message, &self.response_id, self.messages);
+            self.messages += 1;
             self.add(id, Kept::Message(Vec::new()), sequence, out);
         }
         if let Some(Item { content: Kept::Message(parts), .. }) = self.items.last_mut() {

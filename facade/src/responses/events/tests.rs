@@ -152,6 +152,36 @@ fn a_text_is_told_in_the_order_of_the_specification() {
 
 /// Conformance 4: until the answer ends with a finish reason, there is no end that looks like one.
 #[test]
+fn another_choice_is_no_part_of_the_answer() {
+    let mut both = chunk(text("Hi"), Some("stop"));
+    let other = chunk(text("Ho"), Some("length")).choices.remove(0);
+    both.choices.insert(0, Choice { index: 1, ..other });
+    let events = streamed("{}", std::slice::from_ref(&both)).unwrap();
+    let last = &events.last().unwrap()["response"];
+    assert_eq!(
+        (&last["status"], &last["output"][0]["content"][0]["text"]),
+        (&json!("completed"), &json!("Hi"))
+    );
+    assert_eq!(plain("{}", &both).unwrap()["output"][0]["content"][0]["text"], "Hi");
+}
+
+/// C12: items are counted and calls found without a look at all that was said before.
+#[test]
+fn ever_more_items_are_told() {
+    let mut chunks = vec![chunk(fragment(7, Some("f"), "{"), None)];
+    for _ in 0..20_000 {
+        chunks.extend([text("a"), thought("b"), fragment(7, None, " ")].map(|delta| chunk(delta, None)));
+    }
+    chunks.push(chunk(fragment(7, None, "}"), Some("tool_calls")));
+    let events = streamed("{}", &chunks).unwrap();
+    let output = events.last().unwrap()["response"]["output"].as_array().unwrap();
+    assert_eq!(output.len(), 40_001);
+    let ids: std::collections::HashSet<_> = output.iter().map(|item| item["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), output.len());
+    assert_eq!(output[0]["arguments"].as_str().unwrap().len(), 20_002);
+}
+
+#[test]
 fn nothing_ends_that_is_not_whole() {
     assert!(streamed("{}", &[]).is_none());
     assert!(streamed("{}", &[chunk(text("a"), None)]).is_none());
@@ -262,7 +292,7 @@ fn what_a_bound_cuts_is_incomplete_and_so_is_its_last_item() {
 /// as an item.
 #[test]
 fn what_breaks_off_has_failed() {
-    let violation = Violation::new("max_completion_tokens", "must be less");
+    let violation = Violation::new("max_output_tokens", "must be less");
     for (error, code, param) in [
         (Error::new(Reason::EngineCut, "cut"), "server_error", Value::Null),
         (Error::new(Reason::RateLimitExceeded, "later"), "rate_limit_exceeded", Value::Null),
