@@ -49,7 +49,7 @@ impl Router {
             return Err(Error::invalid(violations).into());
         }
         let identity = identity(Kind::Response, context, &checked.principal);
-        let place = self.jobs.enter(&identity.id)?;
+        let place = self.jobs.enter(&identity.id, &identity.tenant)?;
         let timeout = self.config.background_timeout;
         let request = GenerateRequest { stream: false, stream_options: None, ..checked.request.clone() };
         let detached = context.detached(timeout);
