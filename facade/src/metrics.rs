@@ -60,6 +60,10 @@ const GENERATES: [&str; 6] = [
     "/api/generate",
 ];
 
+/// The same by gRPC.
+const BEGINS: [&str; 2] =
+    ["/penstock.inference.v1.Inference/Generate", "/penstock.inference.v1.Responses/Start"];
+
 /// A route's name in labels and spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Route(&'static str);
@@ -83,7 +87,7 @@ impl Route {
     pub(crate) fn class(self, request: &Request) -> Option<Class> {
         let path = request.uri().path();
         match self.0 {
-            "grpc" if path == "/penstock.inference.v1.Inference/Generate" => Some(Class::Answer),
+            "grpc" if BEGINS.contains(&path) => Some(Class::Answer),
             "grpc" => path.starts_with("/penstock.inference.v1.").then_some(Class::Batch),
             route if GENERATES.contains(&route) && request.method() == Method::POST => Some(Class::Answer),
             "/api/version" => None,
@@ -141,6 +145,8 @@ mod tests {
         for (path, expected) in [
             ("/penstock.inference.v1.Inference/Generate", Some(Class::Answer)),
             ("/penstock.inference.v1.Inference/Embed", Some(Class::Batch)),
+            ("/penstock.inference.v1.Responses/Start", Some(Class::Answer)),
+            ("/penstock.inference.v1.Responses/Get", Some(Class::Batch)),
             ("/penstock.inference.v1.StoredCompletions/List", Some(Class::Batch)),
             ("/grpc.health.v1.Health/Watch", None),
             ("/penstock.status.v1.Status/Get", None),

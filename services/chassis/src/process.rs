@@ -139,8 +139,12 @@ impl Process {
         self.chassis.health.end_watches();
         self.chassis.tasks.draining().cancel();
         self.chassis.tasks.aborting().cancel();
-        // Connections get a second to send their last words.
-        let _ = timeout(TASKS_LIMIT, self.servers.drained()).await;
+        // Connections and answers that nobody waits for get a moment for their last words.
+        let last_words = async {
+            self.servers.drained().await;
+            self.chassis.tasks.answered().await;
+        };
+        let _ = timeout(TASKS_LIMIT, last_words).await;
         self.chassis.tasks.stop(TASKS_LIMIT).await;
     }
 
@@ -160,6 +164,8 @@ impl Process {
             tracing::warn!("the drain limit is reached: what is left ends with an error");
             self.chassis.tasks.aborting().cancel();
             self.servers.drained().await;
+            // What they come to is stored and accounted for by services that still run.
+            let _ = timeout(TASKS_LIMIT, self.chassis.tasks.answered()).await;
         }
         self.chassis.tasks.stop(TASKS_LIMIT).await;
     }

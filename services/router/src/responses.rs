@@ -43,13 +43,14 @@ impl Router {
         // As a stream: an engine that is busy with a long answer is then not one that is silent.
         let mut streamed = GenerateRequest { stream: true, ..asked };
         streamed.stream_options.get_or_insert_default().include_usage = Some(true);
-        let checked = self.check(context, caller, streamed).await?;
+        let refused = |status| refused(context, status);
+        let checked = self.check(context, caller, streamed).await.map_err(refused)?;
         let violations = not_to_be_found(&checked.request);
         if !violations.is_empty() {
-            return Err(Error::invalid(violations).into());
+            return Err(refused(Error::invalid(violations).into()));
         }
         let identity = identity(Kind::Response, context, &checked.principal);
-        let place = self.jobs.enter(&identity.id)?;
+        let place = self.jobs.enter(&identity.id, &identity.tenant).map_err(|full| refused(full.into()))?;
         let timeout = self.config.background_timeout;
         let request = GenerateRequest { stream: false, stream_options: None, ..checked.request.clone() };
         let detached = context.detached(timeout);
@@ -121,8 +122,7 @@ impl Responses for Router {
         let started = Instant::now();
         let context = CallContext::of(&request);
         let (caller, _, StartResponseRequest { request }) = request.into_parts();
-        let begun = self.begin(&context, &caller, request.unwrap_or_default(), started).await;
-        begun.map_err(|status| refused(&context, status))
+        self.begin(&context, &caller, request.unwrap_or_default(), started).await
     }
 
     async fn get(
@@ -142,7 +142,10 @@ impl Responses for Router {
         let call = self.call(request).await?;
         let id = &call.message.id;
         let response = self.records(&call).cancel(&call.context, id, now()).await?;
-        self.jobs.end(id);
+        // Not one that comes to something else: its job is about to say what.
+        if response.status() == ResponseStatus::Cancelled {
+            self.jobs.end(id);
+        }
         Ok(Response::new(CancelResponseResponse { response: Some(without_input(response)) }))
     }
 

@@ -37,13 +37,25 @@ const STORE_ATTEMPTS: usize = 3;
 /// The pipeline ends a request at its deadline; this long after it we do.
 const BACKSTOP: Duration = Duration::from_secs(1);
 
+/// Of so many places one is kept for tenants that have few: one tenant's long answers must not shut all others out.
+const KEPT_ONE_OF: usize = 4;
+
 /// The answers in progress at this router that nobody waits for. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Jobs {
-    running: Arc<Mutex<HashMap<String, Arc<Notify>>>>,
+    /// By their ids.
+    running: Arc<Mutex<HashMap<String, Running>>>,
     most: usize,
     shown: Gauge,
     tasks: Tasks,
+}
+
+/// A job, as others see it.
+#[derive(Debug)]
+struct Running {
+    tenant: String,
+    /// Told when its caller ends it.
+    ended: Arc<Notify>,
 }
 
 impl Jobs {
@@ -57,30 +69,33 @@ impl Jobs {
         Self { running: Arc::default(), most, shown, tasks: chassis.tasks.clone() }
     }
 
-    /// A place for one more.
+    /// A place for one more of this tenant.
     ///
     /// # Errors
-    /// OVERLOADED: all are taken. INVALID_REQUEST: there are none here.
-    pub(super) fn enter(&self, id: &str) -> Result<Place, Error> {
+    /// OVERLOADED: all are taken, or all that the tenant may have. INVALID_REQUEST: there are none here.
+    pub(super) fn enter(&self, id: &str, tenant: &str) -> Result<Place, Error> {
         if self.most == 0 {
             let message = "is not offered on this gateway (router.background_max is 0): leave it out";
             return Err(Error::invalid(vec![Violation::new("background", message)]));
         }
         let ended = Arc::new(Notify::new());
         let mut running = self.running();
-        if running.len() >= self.most {
+        let kept = self.most / KEPT_ONE_OF;
+        let theirs = running.values().filter(|job| job.tenant == tenant).count();
+        let has_its_share = running.len() + kept >= self.most && theirs >= kept;
+        if running.len() >= self.most || has_its_share {
             let message = "as many responses as may be are being made in the background";
             return Err(Error::new(Reason::Overloaded, message).with_retry_after(RETRY_AFTER));
         }
-        running.insert(id.to_owned(), Arc::clone(&ended));
+        running.insert(id.to_owned(), Running { tenant: tenant.to_owned(), ended: Arc::clone(&ended) });
         self.shown.inc();
         Ok(Place { id: id.to_owned(), jobs: self.clone(), ended })
     }
 
     /// Ends a job, if it is one of ours.
     pub(super) fn end(&self, id: &str) {
-        if let Some(ended) = self.running().get(id) {
-            ended.notify_one();
+        if let Some(job) = self.running().get(id) {
+            job.ended.notify_one();
         }
     }
 
@@ -90,7 +105,7 @@ impl Jobs {
         self.tasks.spawn_answer("response", job.run(let_in, dispatch, aborting));
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<String, Arc<Notify>>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<String, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

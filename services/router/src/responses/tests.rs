@@ -232,16 +232,31 @@ async fn an_answer_that_cannot_be_stored_is_a_failure() {
 #[tokio::test]
 async fn there_are_as_many_jobs_as_there_may_be() {
     let jobs = Jobs::new(2, &Chassis::default());
-    let first = jobs.enter("a").unwrap();
-    let _second = jobs.enter("b").unwrap();
-    let full = jobs.enter("c").unwrap_err();
+    let first = jobs.enter("a", "t").unwrap();
+    let _second = jobs.enter("b", "t").unwrap();
+    let full = jobs.enter("c", "t").unwrap_err();
     assert_eq!(full.reason, Reason::Overloaded);
     assert!(full.retry_after.is_some());
     drop(first);
     jobs.end("a");
-    let _third = jobs.enter("c").unwrap();
-    let none = Jobs::new(0, &Chassis::default()).enter("a").unwrap_err();
+    let _third = jobs.enter("c", "t").unwrap();
+    let none = Jobs::new(0, &Chassis::default()).enter("a", "t").unwrap_err();
     assert_eq!((none.reason, none.violations[0].field.as_str()), (Reason::InvalidRequest, "background"));
+}
+
+/// B10: not even all places.
+#[tokio::test]
+async fn no_tenant_takes_the_places_of_all_others() {
+    let jobs = Jobs::new(8, &Chassis::default());
+    let enter = |tenant: &str, number: usize| jobs.enter(&format!("{tenant}{number}"), tenant);
+    let mut greedy: Vec<_> = (0..6).map(|number| enter("greedy", number).unwrap()).collect();
+    assert_eq!(enter("greedy", 6).unwrap_err().reason, Reason::Overloaded);
+    let _others = [enter("other", 0).unwrap(), enter("other", 1).unwrap()];
+    assert_eq!(enter("third", 0).unwrap_err().reason, Reason::Overloaded);
+    greedy.truncate(5);
+    assert_eq!(enter("greedy", 6).unwrap_err().reason, Reason::Overloaded);
+    assert_eq!(enter("other", 2).unwrap_err().reason, Reason::Overloaded);
+    enter("third", 0).unwrap();
 }
 
 #[test]

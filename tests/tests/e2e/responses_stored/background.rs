@@ -192,6 +192,8 @@ both! {
         mesh.process(Service::Router).terminate();
         assert!(mesh.process(Service::Router).exit().await.success());
         assert_eq!(call.ended().await, End::ClientGone);
+        let said = mesh.process(Service::Router).said();
+        assert_eq!(said.matches("\"message\":\"answered\"").count(), 1, "it is accounted for: {said}");
         mesh.restart(Service::Router);
         mesh.ready().await;
         let failed = until("the router to be reached again", async || {
