@@ -43,6 +43,8 @@ pub(crate) struct Answer {
     cached: bool,
     /// What the caller asked to store it by.
     keep: Option<Box<Keep>>,
+    /// Its id and moment before it got those that it is stored by: the cache gives it to others.
+    unnamed: Option<(String, i64)>,
     /// Its end is held back until it is stored.
     storing: Option<Storing>,
     /// What it takes to go on if it breaks.
@@ -72,6 +74,7 @@ impl Answer {
             merge: (cached || keep.is_some()).then(|| Merge::new(max_bytes)),
             cached,
             keep,
+            unnamed: None,
             storing: None,
             resume: None,
             resuming: None,
@@ -90,6 +93,7 @@ impl Answer {
         for chunk in &mut message.chunks {
             self.measure(chunk);
             if let Some(keep) = &self.keep {
+                self.unnamed.get_or_insert_with(|| (chunk.id.clone(), chunk.created));
                 keep.name(chunk);
             }
             if let Some(merge) = &mut self.merge {
@@ -151,6 +155,9 @@ impl Answer {
         match self.keep.take() {
             Some(keep) => {
                 of_cache = merged.as_ref().filter(|_| cached).map(|merged| merged.answer.clone());
+                if let (Some(answer), Some(unnamed)) = (&mut of_cache, self.unnamed.take()) {
+                    (answer.id, answer.created) = unnamed;
+                }
                 self.storing = keep.store(merged);
             }
             None if cached => of_cache = merged.map(|merged| merged.answer),

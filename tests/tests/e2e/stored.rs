@@ -349,7 +349,10 @@ both! {
         assert_eq!(events.headers["x-penstock-cache"], "hit");
         let third = id_of(&events.next_json().await);
         assert_eq!(events.rest().await.last().map(String::as_str), Some("[DONE]"));
-        assert_eq!(list(&client, "").await, [first.clone(), second.clone(), third.clone()]);
+        let kept = [first.clone(), second.clone(), third.clone()];
+        assert_eq!(list(&client, "").await, kept);
+        let unkept = only.chat(&with(chat("test-model"), json!({"temperature": 0}))).await.json()["id"].to_string();
+        assert!(!kept.iter().any(|kept| unkept.contains(kept)), "{unkept} is what another is kept by");
         let mut kept = Vec::new();
         for id in [first, second, third] {
             let stored = client.get(&path(&id)).await.json();

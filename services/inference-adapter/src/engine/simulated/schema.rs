@@ -7,19 +7,20 @@ use serde_json::{Map, Value, json};
 const VALUES_MAX: usize = 10_000;
 /// Levels of an instance at most, for schemas that hold themselves.
 const DEPTH_MAX: usize = 32;
-/// Characters of a string at most, whatever `minLength` says.
-const STRING_MAX: u64 = 10_000;
+/// Characters of all strings at most, whatever `minLength` says; beyond it they are empty.
+const CHARS_MAX: u64 = 100_000;
 /// What a string says.
 const WORD: &str = "simulated";
 
 /// An instance of `schema`.
 pub(super) fn instance(schema: &Value) -> Value {
-    Maker { root: schema, left: VALUES_MAX }.make(schema, 0)
+    Maker { root: schema, left: VALUES_MAX, chars_left: CHARS_MAX }.make(schema, 0)
 }
 
 struct Maker<'a> {
     root: &'a Value,
     left: usize,
+    chars_left: u64,
 }
 
 impl Maker<'_> {
@@ -62,7 +63,11 @@ impl Maker<'_> {
             "number" => number(schema, false),
             "boolean" => Value::Bool(false),
             "null" => Value::Null,
-            _ => Value::String(string(schema)),
+            _ => {
+                let made = string(schema, self.chars_left);
+                self.chars_left = self.chars_left.saturating_sub(made.len() as u64);
+                Value::String(made)
+            }
         }
     }
 
@@ -130,7 +135,7 @@ fn number(schema: &Value, whole: bool) -> Value {
     if value.fract() == 0.0 { json!(value as i64) } else { json!(value) }
 }
 
-fn string(schema: &Value) -> String {
+fn string(schema: &Value, chars_max: u64) -> String {
     let known = match schema.get("format").and_then(Value::as_str) {
         Some("date-time") => Some("2000-01-01T00:00:00Z"),
         Some("date") => Some("2000-01-01"),
@@ -147,8 +152,8 @@ fn string(schema: &Value) -> String {
     if let Some(known) = known {
         return known.to_owned();
     }
-    let bound = |name: &str| schema.get(name).and_then(Value::as_u64).map(|bound| bound.min(STRING_MAX));
-    let most = bound("maxLength").unwrap_or(STRING_MAX);
+    let bound = |name: &str| schema.get(name).and_then(Value::as_u64).map(|bound| bound.min(chars_max));
+    let most = bound("maxLength").unwrap_or(chars_max);
     let least = bound("minLength").unwrap_or(0).max(WORD.len() as u64).min(most);
     WORD.chars().cycle().take(usize::try_from(least).unwrap_or(0)).collect()
 }
@@ -198,6 +203,9 @@ mod tests {
         let many = json!({"type": "array", "minItems": 1000, "items": {"type": "array", "minItems": 1000,
             "items": {"type": "array", "minItems": 1_000_000_000_u64, "items": {"type": "string", "minLength": 1}}}});
         assert!(instance(&many).to_string().len() < 1_000_000);
+        let long =
+            json!({"type": "array", "minItems": 1_000_000, "items": {"type": "string", "minLength": 10_000}});
+        assert!(instance(&long).to_string().len() < 1_000_000);
         assert_eq!(instance(&json!({"$ref": "http://elsewhere/"})), Value::Null);
     }
 }
