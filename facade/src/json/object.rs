@@ -60,6 +60,14 @@ macro_rules! object {
 }
 pub(crate) use object;
 
+/// Members that an API does not know and the contract does, under another meaning or name: an engine would not get
+/// them. Those that are `null` ask for nothing.
+pub(crate) fn foreign<T: Object>(extensions: &[Extension]) -> impl Iterator<Item = &str> {
+    let asked = extensions.iter().filter(|extension| extension.json != "null");
+    let named = |name: &&str| T::MEMBERS.iter().any(|(member, _)| member == name);
+    asked.map(|extension| extension.name.as_str()).filter(named)
+}
+
 /// What is said of a member that comes again.
 pub(crate) const TWICE: &str = "is given twice";
 

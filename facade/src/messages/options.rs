@@ -9,12 +9,22 @@ use serde_json::{Value, json};
 
 use super::{
     conversation::THINKING_BLOCKS,
+    field,
     request::{Choosing, Format, MessagesRequest, Offer, Thinking},
     translate::Found,
 };
+use crate::json::object::foreign;
 
 /// Fewest tokens to reason within, by the API.
 const BUDGET_MIN: i64 = 1024;
+
+/// Refuses the words of chat completions: behind gRPC they are taken, so they would be lost on the way.
+pub(super) fn refuse_chats(body: &MessagesRequest, found: &mut Found) {
+    for name in foreign::<GenerateRequest>(&body.extensions) {
+        let message = format!("was given as `{name}`, which is no member of a request in this API");
+        found.add(field(name.to_owned()), message);
+    }
+}
 
 /// Refuses what only the provider itself can do.
 pub(super) fn refuse_services(body: &MessagesRequest, found: &mut Found) {

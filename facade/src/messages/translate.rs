@@ -86,6 +86,7 @@ fn translate(body: MessagesRequest, answered: bool, found: &mut Found) -> Transl
         found.add("temperature", "must be from 0 to 1");
     }
     options::refuse_services(&body, found);
+    options::refuse_chats(&body, found);
     let mut request = GenerateRequest {
         tools: options::tools(&body.tools, found),
         tool_choice_json: options::tool_choice(body.tool_choice.as_ref(), found),

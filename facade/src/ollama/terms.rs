@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::{
     field,
     options::{Options, extend},
-    turns::foreign,
 };
+use crate::json::object::foreign;
 
 /// Violations told at most: an answer must not grow with the number of mistakes.
 const VIOLATIONS_MAX: usize = 100;

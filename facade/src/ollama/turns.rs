@@ -14,7 +14,7 @@ use super::images;
 use crate::{
     chat::request::Texts,
     json::{
-        object::{List, Object, One, object},
+        object::{List, One, foreign, object},
         value::{Integer, Json, OrDefault, Text},
     },
 };
@@ -212,10 +212,4 @@ pub(super) fn content(text: Option<String>, mut images: Vec<ContentPart>) -> Opt
     let part = |text| ContentPart { r#type: "text".to_owned(), text: Some(text), ..ContentPart::default() };
     images.extend(text.map(part));
     Some(Content::Parts(ContentParts { parts: images }))
-}
-
-/// Members that this API does not know, and the contract does under another meaning or name.
-pub(super) fn foreign<T: Object>(extensions: &[Extension]) -> impl Iterator<Item = &str> {
-    let named = |name: &&str| T::MEMBERS.iter().any(|(member, _)| member == name);
-    extensions.iter().map(|extension| extension.name.as_str()).filter(named)
 }

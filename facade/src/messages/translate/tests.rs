@@ -83,6 +83,7 @@ fn members_have_their_fields() {
 
 #[test]
 fn what_is_not_given_is_not_set() {
+    assert_eq!(translated(json!({"n": null})).n, None);
     let keeping = json!({"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]});
     let request = translated(json!({
         "stop_sequences": [], "tools": null, "mcp_servers": [], "metadata": {}, "context_management": keeping,
@@ -235,6 +236,15 @@ fn what_is_wrong_has_its_place() {
         (
             json!({"messages": [{"role": "system", "content": "x"}]}),
             "messages[0].role: must be user or assistant: what the system says stands in `system`",
+        ),
+        (json!({"n": 2}), "n: was given as `n`, which is no member of a request in this API"),
+        (
+            json!({"stop": ["x"]}),
+            "stop_sequences: was given as `stop`, which is no member of a request in this API",
+        ),
+        (
+            json!({"messages": [{"role": "assistant", "content": "x", "tool_calls": []}]}),
+            "messages[0].tool_calls: is not known to this API: leave it out",
         ),
         (json!({"system": [{"type": "image"}]}), "system[0].type: must be text in system"),
         (user(json!([])), "messages[0].content: must have at least one block"),
