@@ -28,13 +28,6 @@ pub(crate) trait Object: Default {
     fn extensions(&mut self) -> &mut Vec<Extension>;
 }
 
-/// Members that an API does not know, and the contract does under another meaning or name: an engine would get
-/// them twice.
-pub(crate) fn foreign<T: Object>(extensions: &[Extension]) -> impl Iterator<Item = &str> {
-    let named = |name: &&str| T::MEMBERS.iter().any(|(member, _)| member == name);
-    extensions.iter().map(|extension| extension.name.as_str()).filter(named)
-}
-
 /// Implements [`Object`]: for each member its name, the field, and the seed that reads it.
 macro_rules! object {
     ($type:ident { $($name:literal => $field:ident: $seed:expr,)* }) => {
@@ -66,6 +59,14 @@ macro_rules! object {
     };
 }
 pub(crate) use object;
+
+/// Members that an API does not know and the contract does, under another meaning or name: an engine would not get
+/// them. Those that are `null` ask for nothing.
+pub(crate) fn foreign<T: Object>(extensions: &[Extension]) -> impl Iterator<Item = &str> {
+    let asked = extensions.iter().filter(|extension| extension.json != "null");
+    let named = |name: &&str| T::MEMBERS.iter().any(|(member, _)| member == name);
+    asked.map(|extension| extension.name.as_str()).filter(named)
+}
 
 /// What is said of a member that comes again.
 pub(crate) const TWICE: &str = "is given twice";

@@ -13,6 +13,7 @@ use super::{
     request::{Block, Content, Turn},
     translate::Found,
 };
+use crate::json::object::foreign;
 
 /// The extension of a message that holds signed reasoning, block by block: an engine of this API gets it back.
 pub(super) const THINKING_BLOCKS: &str = "thinking_blocks";
@@ -105,6 +106,9 @@ impl Conversation<'_> {
                 format!("{at}.role"),
                 "must be user or assistant: what the system says stands in `system`",
             );
+        }
+        for name in foreign::<Message>(&turn.extensions) {
+            self.found.add(format!("{at}.{name}"), "is not known to this API: leave it out");
         }
         let blocks = match turn.content {
             None => return self.found.add(format!("{at}.content"), "is required"),

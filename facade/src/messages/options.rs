@@ -48,7 +48,7 @@ pub(super) fn refuse_services(body: &MessagesRequest, found: &mut Found) {
     }
 }
 
-/// Refuses members of chats: beside those that are made here an engine would get them twice.
+/// Refuses members of chats: an engine would not get them, or twice beside those that are made here.
 pub(super) fn refuse_chats(body: &MessagesRequest, found: &mut Found) {
     for name in foreign::<GenerateRequest>(&body.extensions) {
         let here = field(name.to_owned());

@@ -83,6 +83,7 @@ fn members_have_their_fields() {
 
 #[test]
 fn what_is_not_given_is_not_set() {
+    assert_eq!(translated(json!({"n": null})).n, None);
     let keeping = json!({"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]});
     let request = translated(json!({
         "stop_sequences": [], "tools": null, "mcp_servers": [], "metadata": {}, "context_management": keeping,
@@ -239,6 +240,10 @@ fn what_is_wrong_has_its_place() {
         (json!({"n": 2}), "n: is a member of chat completions, and none here: leave it out"),
         (json!({"max_completion_tokens": 9}), "max_tokens: is what max_completion_tokens is called here"),
         (json!({"stop": ["x"]}), "stop_sequences: is what stop is called here"),
+        (
+            json!({"messages": [{"role": "assistant", "content": "x", "tool_calls": []}]}),
+            "messages[0].tool_calls: is not known to this API: leave it out",
+        ),
         (json!({"system": [{"type": "image"}]}), "system[0].type: must be text in system"),
         (user(json!([])), "messages[0].content: must have at least one block"),
         (user(json!([{"type": "text"}])), "messages[0].content[0].text: is required"),

@@ -154,7 +154,10 @@ impl Job {
         let Self { place, records, identity, request, context } = self;
         if let Some(outcome) = outcome {
             let record = came_to(identity, request, outcome);
-            finish(&records, &context, record).await;
+            if !finish(&records, &context, record).await {
+                // The pending record is all that is left of it: failed, once its time is up.
+                return;
+            }
         }
         records.settle(&context.detached(STORE_TIMEOUT), &place.id).await;
     }
@@ -222,18 +225,19 @@ fn failed(response: StoredResponse, error: &Error) -> StoredResponse {
 }
 
 /// Stores what a job came to, if nobody else has said what it comes to.
-pub(super) async fn finish(records: &Records, context: &CallContext, mut record: StoredResponse) {
+/// False: it could not be stored.
+pub(super) async fn finish(records: &Records, context: &CallContext, mut record: StoredResponse) -> bool {
     let mut reason = Reason::ServiceUnavailable;
     for attempt in 0..STORE_ATTEMPTS {
         if attempt > 0 && reason != Reason::RequestTooLarge {
             sleep(LOOK_EVERY).await;
         }
         match records.put(&context.detached(STORE_TIMEOUT), RESPONSE, &record).await {
-            Ok(()) => return,
+            Ok(()) => return true,
             Err(error) => reason = error.reason,
         }
         match reason {
-            Reason::Conflict => return,
+            Reason::Conflict => return true,
             // Less and less of it, until it fits.
             Reason::RequestTooLarge if record.answer.is_some() => record = failed(record, &too_large()),
             Reason::RequestTooLarge => record.request.iter_mut().for_each(|request| request.input = None),
@@ -241,4 +245,5 @@ pub(super) async fn finish(records: &Records, context: &CallContext, mut record:
         }
     }
     records.lose(context.request_id(), reason);
+    false
 }
