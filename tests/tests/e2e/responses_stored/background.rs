@@ -96,6 +96,40 @@ both! {
 }
 
 both! {
+    /// By gRPC, where no facade has looked at it: what no Generate would begin is not begun either.
+    async fn what_is_wrong_is_never_begun(topology: Topology) {
+        let engine = Engine::start().await;
+        let mesh = Mesh::over(topology, &engine, "").await;
+        let mut client = ResponsesClient::new(channel(mesh.grpc()).await);
+        let right = GenerateRequest {
+            store: Some(true),
+            response: Some(ResponseTerms::default()),
+            ..grpc::chat("test-model")
+        };
+        let start = |request: &GenerateRequest| {
+            keyed(mesh.key(), StartResponseRequest { request: Some(request.clone()) })
+        };
+        let mut only_cached = start(&right);
+        only_cached.metadata_mut().insert("cache-control", "only-if-cached".parse().unwrap());
+        assert_eq!(reason(&client.start(only_cached).await.unwrap_err()), "NOT_CACHED");
+        let terms = |own_messages, request_json: Option<&str>| {
+            Some(ResponseTerms {
+                own_messages,
+                request_json: request_json.map(str::to_owned),
+                ..ResponseTerms::default()
+            })
+        };
+        for response in [None, terms(-1, None), terms(i64::MAX, None), terms(0, Some("x"))] {
+            let wrong = start(&GenerateRequest { response, ..right.clone() });
+            assert_eq!(reason(&client.start(wrong).await.unwrap_err()), "INVALID_REQUEST");
+        }
+        let metrics = mesh.metrics(Service::Router).await;
+        assert!(metrics.contains("penstock_background_responses 0"), "{metrics}");
+        assert!(engine.calls().is_empty());
+    }
+}
+
+both! {
     /// G8: as many as may be, and no more; one that ends makes room.
     async fn a_full_house_says_so(topology: Topology) {
         let engine = Engine::playing(Script::broken(["Hello"], Step::Stall)).await;
