@@ -182,11 +182,7 @@ mod tests {
             user: Some("someone".into()),
             store: Some(true),
             metadata: Some(crate::inference::v1::Metadata::default()),
-            response: Some(ResponseTerms {
-                has_instructions: true,
-                own_messages: 1,
-                ..ResponseTerms::default()
-            }),
+            response: Some(ResponseTerms { has_instructions: true, ..ResponseTerms::default() }),
             ..with("prompt_cache_retention", r#""24h""#)
         };
         assert_eq!(fingerprint(&plain), fingerprint(&streamed));

@@ -45,11 +45,7 @@ pub(crate) async fn complete(
         None => Vec::new(),
     };
     let items = fetch.found(items, &before, previous_response_id.as_deref()).await?;
-    let own = items::conversation(items);
-    if let Some(terms) = &mut request.response {
-        terms.own_messages = i64::try_from(own.len()).unwrap_or(i64::MAX);
-    }
-    let messages: Vec<_> = instructions.into_iter().chain(before).chain(own).collect();
+    let messages: Vec<_> = instructions.into_iter().chain(before).chain(items::conversation(items)).collect();
     let input = Input::Chat(ChatInput { messages });
     if input.encoded_len() > app.config.body_max_bytes {
         return Err(too_large());

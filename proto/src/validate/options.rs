@@ -1,9 +1,7 @@
 //! What shapes an answer beside the numbers: its format, sound, biases, the ends it is cut at, what is kept.
 
 use super::{found::Found, json::At};
-use crate::inference::v1::{
-    GenerateRequest, Metadata, ResponseTerms, StopSequences, generate_request::Input, stop_sequences::Kind,
-};
+use crate::inference::v1::{GenerateRequest, Metadata, ResponseTerms, StopSequences, stop_sequences::Kind};
 
 /// Most stop sequences, as OpenAI has it.
 const STOP_MAX: usize = 4;
@@ -54,22 +52,17 @@ pub(super) fn check(found: &mut Found, request: &GenerateRequest) {
         check_metadata(found, metadata);
     }
     if let Some(terms) = &request.response {
-        response(found, terms, request);
+        response(found, terms);
     }
 }
 
 /// What a response is kept with: what gives it back relies on it.
-fn response(found: &mut Found, terms: &ResponseTerms, request: &GenerateRequest) {
+fn response(found: &mut Found, terms: &ResponseTerms) {
     let previous = terms.previous_response_id.as_deref().unwrap_or_default();
     found.chars("response.previous_response_id", previous, IDENTIFIER_MAX);
     if let Some(json) = &terms.request_json {
         At::field(found, "response.request_json", json).required(found).object(found);
     }
-    let messages = match &request.input {
-        Some(Input::Chat(chat)) => i64::try_from(chat.messages.len()).unwrap_or(i64::MAX),
-        Some(Input::Text(_)) | None => 0,
-    };
-    found.range("response.own_messages", Some(terms.own_messages), 0..=messages);
 }
 
 pub(super) fn stop(found: &mut Found, stop: Option<&StopSequences>) {

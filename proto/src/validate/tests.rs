@@ -470,20 +470,17 @@ fn metadata_and_identifiers_are_bounded() {
 /// The facade makes its own; a caller by gRPC may say anything.
 #[test]
 fn what_a_response_is_kept_with_has_its_shape() {
-    let with = |previous: &str, json: &str, own_messages| {
+    let with = |previous: &str, json: &str| {
         let (previous_response_id, request_json) = (Some(previous.to_owned()), Some(json.to_owned()));
         let has_instructions = false;
-        let terms = ResponseTerms { previous_response_id, has_instructions, request_json, own_messages };
+        let terms = ResponseTerms { previous_response_id, has_instructions, request_json };
         fields(&Request { response: Some(terms), ..valid() })
     };
     assert!(fields(&Request { response: Some(ResponseTerms::default()), ..valid() }).is_empty());
-    assert!(with("resp_1", r#"{"tools":[]}"#, 1).is_empty());
-    assert_eq!(with(&"x".repeat(65), "{}", 0), ["response.previous_response_id"]);
+    assert!(with("resp_1", r#"{"tools":[]}"#).is_empty());
+    assert_eq!(with(&"x".repeat(65), "{}"), ["response.previous_response_id"]);
     for json in ["", "null", "[]", "{} {}", "{\"a\":1,\"a\":2}"] {
-        assert!(with("", json, 0)[0].starts_with("response.request_json"), "{json}");
-    }
-    for own_messages in [-1, 2, i64::MAX] {
-        assert_eq!(with("", "{}", own_messages), ["response.own_messages"]);
+        assert!(with("", json)[0].starts_with("response.request_json"), "{json}");
     }
 }
 

@@ -337,7 +337,7 @@ both! {
         let mesh = Mesh::over(topology, &engine, "").await;
         for (call, address) in [mesh.grpc(), mesh.address(Service::Facade)].into_iter().enumerate() {
             let mut client = ResponsesClient::new(channel(address).await);
-            let terms = Some(ResponseTerms { own_messages: 1, ..ResponseTerms::default() });
+            let terms = Some(ResponseTerms::default());
             let mut request = grpc::chat("test-alias");
             (request.store, request.response) = (Some(true), terms);
             let unkept = StartResponseRequest { request: Some(GenerateRequest {

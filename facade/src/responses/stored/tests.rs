@@ -18,7 +18,6 @@ fn kept(status: ResponseStatus) -> StoredResponse {
     let terms = ResponseTerms {
         has_instructions: true,
         request_json: Some(r#"{"instructions":"be brief","temperature":0.50}"#.into()),
-        own_messages: 2,
         ..ResponseTerms::default()
     };
     let request = GenerateRequest {

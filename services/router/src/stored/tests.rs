@@ -136,7 +136,7 @@ async fn a_response_is_stored_with_its_conversation_under_a_name_of_its_own() {
     let message = Message { role: "user".into(), ..Message::default() };
     let asked = GenerateRequest {
         input: Some(Input::Chat(ChatInput { messages: vec![message] })),
-        response: Some(ResponseTerms { own_messages: 1, ..ResponseTerms::default() }),
+        response: Some(ResponseTerms::default()),
         ..request()
     };
     let keep = keep_for(&keeper, Duration::from_secs(60), &asked);
