@@ -61,10 +61,7 @@ pub(crate) fn write_tags(models: &[Model]) -> BytesMut {
     write_list(models, |model, out| {
         out.put_slice(b",\"modified_at\":");
         write_created(model, out);
-        if let Some(words) = capabilities(model) {
-            out.put_slice(b",\"capabilities\":");
-            value(out, &words);
-        }
+        write_capabilities(model, out);
     })
 }
 
@@ -110,16 +107,24 @@ pub(crate) fn write_show(model: &Model) -> BytesMut {
         out.put_slice(b",\"penstock.context_length\":");
         value(&mut out, &tokens);
     }
-    out.put_slice(b"},\"capabilities\":");
-    value(&mut out, &capabilities(model).unwrap_or_default());
-    out.put_slice(b",\"modified_at\":");
+    out.put_slice(b"},\"modified_at\":");
     write_created(model, &mut out);
+    write_capabilities(model, &mut out);
     out.put_u8(b'}');
     out
 }
 
 fn write_created(model: &Model, out: &mut BytesMut) {
     value(out, &Timestamp { seconds: model.created, nanos: 0 }.to_string());
+}
+
+/// Writes what the model is known to do, in Ollama's words; nothing if nothing is known: an empty list would read as
+/// "can do nothing".
+fn write_capabilities(model: &Model, out: &mut BytesMut) {
+    if let Some(words) = capabilities(model) {
+        out.put_slice(b",\"capabilities\":");
+        value(out, &words);
+    }
 }
 
 /// 64 digits that are the same each time: clients tell models apart by them.
@@ -131,7 +136,7 @@ fn context_tokens(model: &Model) -> Option<i64> {
     model.capabilities.as_ref()?.context_tokens
 }
 
-/// What the model is known to do, in Ollama's words. `None`: nothing is known.
+/// What the model is known to do. `None`: nothing is known.
 fn capabilities(model: &Model) -> Option<Vec<Value>> {
     let known = model.capabilities.as_ref()?;
     let Capabilities { chat, completions, tools, vision, embeddings, reasoning, .. } = *known;
@@ -201,7 +206,7 @@ mod tests {
             json!({"general.architecture": "penstock", "penstock.context_length": 8192})
         );
         let shown = json(&write_show(&bare));
-        assert_eq!((&shown["capabilities"], &shown["modelfile"]), (&json!([]), &json!("")));
+        assert_eq!((shown.get("capabilities"), &shown["modelfile"]), (None, &json!("")));
         assert_eq!(shown["model_info"], json!({"general.architecture": "penstock"}));
     }
 

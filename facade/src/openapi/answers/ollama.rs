@@ -97,8 +97,8 @@ pub(super) const ANSWERS: &[Answer] = &[
         ("template", Text, Always, "Empty: it is the engine's."),
         ("details", One("OllamaDetails"), Always, "Of a file, which there is none of."),
         ("model_info", Object, Always, "general.architecture, which is penstock, and penstock.context_length if it is known."),
-        ("capabilities", Texts, Always, "What it is known to do: completion, tools, vision, embedding, thinking."),
         ("modified_at", Text, Always, "When the gateway first knew it."),
+        ("capabilities", Texts, Sometimes, "What it is known to do: completion, tools, vision, embedding, thinking. Absent: unknown."),
     ]),
     Answer("OllamaVersion", "", "The version of the API.", &[("version", Text, Always, "That of the Ollama whose API this is.")]),
     Answer("OllamaError", "", "What went wrong.", &[
