@@ -39,6 +39,8 @@ pub(crate) struct Load<'a> {
     pub(crate) key: Option<&'a str>,
     pub(crate) callers: usize,
     pub(crate) total: usize,
+    /// Number of the first question: two loads that begin at the same one share answers in the cache.
+    pub(crate) first: usize,
 }
 
 /// What it took.
@@ -76,7 +78,7 @@ impl Load<'_> {
             if number >= self.total {
                 break;
             }
-            let (more, time) = self.one(&mut sender, number).await;
+            let (more, time) = self.one(&mut sender, self.first + number).await;
             units += more;
             times.push(time);
         }

@@ -101,6 +101,7 @@ async fn baseline(engines: &Engines, size: Size) -> Baseline {
         key: None,
         callers: 8,
         total,
+        first: 0,
     };
     Baseline {
         plain: load(Kind::Plain, engines.short, size.requests).run().await,
@@ -159,6 +160,7 @@ async fn one(topology: Topology, engines: &Engines, direct: &Baseline, size: Siz
         key: Some(ADMIN_KEY),
         callers,
         total,
+        first: 0,
     };
     // Warm: connections, memos, pools.
     load(Kind::Plain, "short", 8, 200).run().await;
@@ -166,10 +168,11 @@ async fn one(topology: Topology, engines: &Engines, direct: &Baseline, size: Siz
     let total = size.streams * size.rounds;
     row(&mesh, "chunk, paced 20 ms", load(Kind::Stream, "paced", size.streams, total), &direct.paced).await;
     row(&mesh, "chunk, in bursts", load(Kind::Stream, "burst", 8, 40 * size.rounds), &direct.burst).await;
-    for api in Api::ALL {
-        let plain = Load { api, ..load(Kind::Plain, "short", 8, size.requests / 2) };
+    for (at, api) in Api::ALL.into_iter().enumerate() {
+        let first = (at + 1) * 1_000_000;
+        let plain = Load { api, first, ..load(Kind::Plain, "short", 8, size.requests / 2) };
         row(&mesh, &format!("{api:?}, plain"), plain, &direct.plain).await;
-        let burst = Load { api, ..load(Kind::Stream, "burst", 8, 40 * size.rounds) };
+        let burst = Load { api, first, ..load(Kind::Stream, "burst", 8, 40 * size.rounds) };
         row(&mesh, &format!("{api:?}, bursts"), burst, &direct.burst).await;
     }
     println!("  loaded memory        {:>8.1} MB", mb(mesh.resident_bytes()));
