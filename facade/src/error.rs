@@ -5,6 +5,9 @@ use std::time::Duration;
 use penstock_proto::{Reason, Violation, error::INVALID_API_KEY};
 use tonic::Status;
 
+/// Violations told at most by a reader: an answer must not grow with the number of mistakes.
+pub(crate) const VIOLATIONS_MAX: usize = 100;
+
 /// An error of the facade, or one that the mesh answered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {

@@ -4,12 +4,10 @@
 use axum::{extract::Query, http::Uri};
 use penstock_proto::Violation;
 
-use crate::error::Error;
+use crate::error::{Error, VIOLATIONS_MAX};
 
 /// Longest name that is repeated in a violation, in characters: it is the client's own text.
 const NAME_MAX_CHARS: usize = 64;
-/// Violations reported at most.
-const VIOLATIONS_MAX: usize = 100;
 /// Most changes of one page, and how many there are if nobody says: LiteLLM's numbers.
 const LIMIT_MAX: usize = 1000;
 const LIMIT: usize = 100;

@@ -8,10 +8,10 @@ use penstock_proto::{
 };
 
 use super::{conversation::conversation, field, options, places::Places, request::MessagesRequest};
-use crate::{error::Error, json::read};
-
-/// Violations told at most: an answer must not grow with the number of mistakes.
-const VIOLATIONS_MAX: usize = 100;
+use crate::{
+    error::{Error, VIOLATIONS_MAX},
+    json::read,
+};
 
 /// What was found wrong so far.
 #[derive(Debug, Default)]

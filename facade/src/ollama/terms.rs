@@ -11,10 +11,7 @@ use super::{
     field,
     options::{Options, extend},
 };
-use crate::json::object::foreign;
-
-/// Violations told at most: an answer must not grow with the number of mistakes.
-const VIOLATIONS_MAX: usize = 100;
+use crate::{error::VIOLATIONS_MAX, json::object::foreign};
 
 /// Members of a request, as they came.
 #[derive(Debug, Default)]

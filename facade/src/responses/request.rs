@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     chat::request::{Pairs, Stop, Texts},
-    error::Error,
+    error::{Error, VIOLATIONS_MAX},
     json::{
         object::{List, One, object},
         read,
@@ -200,7 +200,7 @@ fn asked(mut body: Body) -> Result<Asked, Vec<Violation>> {
     };
     found.extend(judged(&mut request));
     if !found.is_empty() {
-        found.truncate(refused::VIOLATIONS_MAX);
+        found.truncate(VIOLATIONS_MAX);
         return Err(found);
     }
     let background = body.background == Some(true);
@@ -238,7 +238,7 @@ fn judged(request: &mut GenerateRequest) -> Vec<Violation> {
 
 /// A member that does not exist: nothing here knows what it means, so it is not dropped in silence.
 fn unknown(at: &str, extensions: &[Extension], found: &mut Vec<Violation>) {
-    for extension in extensions.iter().take(refused::VIOLATIONS_MAX) {
+    for extension in extensions.iter().take(VIOLATIONS_MAX) {
         let name: String = extension.name.chars().filter(|c| !c.is_control()).take(64).collect();
         found.push(Violation::new(format!("{at}.{name}"), "is not known here"));
     }

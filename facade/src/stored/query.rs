@@ -7,13 +7,10 @@ use penstock_proto::{
     inference::v1::{Metadata, MetadataPair},
 };
 
-use crate::error::Error;
+use crate::error::{Error, VIOLATIONS_MAX};
 
 /// Longest name that is repeated in a violation, in characters: it is the client's own text.
 const NAME_MAX_CHARS: usize = 64;
-
-/// Violations reported at most: an answer must not grow with the number of mistakes.
-const VIOLATIONS_MAX: usize = 100;
 
 /// Which page of a list.
 #[derive(Debug, Default, PartialEq)]

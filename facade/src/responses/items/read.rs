@@ -10,13 +10,13 @@ use super::{
     Item, Reference,
     parts::{InputPart, content},
 };
-use crate::json::{
-    object::{List, object},
-    value::Text,
+use crate::{
+    error::VIOLATIONS_MAX,
+    json::{
+        object::{List, object},
+        value::Text,
+    },
 };
-
-/// Violations reported at most: an answer must not grow with the number of mistakes.
-const VIOLATIONS_MAX: usize = 100;
 
 /// The members of an item of any type.
 #[derive(Clone, Debug, Default)]

@@ -3,9 +3,7 @@
 use penstock_proto::Violation;
 
 use super::Body;
-
-/// Violations reported of one kind at most.
-pub(super) const VIOLATIONS_MAX: usize = 100;
+use crate::error::VIOLATIONS_MAX;
 
 /// What `include` may ask for. All but log probabilities is either always given, or belongs to tools that are not
 /// offered here and so never have anything to give.

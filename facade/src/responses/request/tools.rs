@@ -7,10 +7,13 @@ use penstock_proto::{
 };
 
 use super::unknown;
-use crate::json::{
-    object::{List, One, Whole, object},
-    value::{Flag, Json, OrDefault, Text},
-    write::{comma, key, optional, value},
+use crate::{
+    error::VIOLATIONS_MAX,
+    json::{
+        object::{List, One, Whole, object},
+        value::{Flag, Json, OrDefault, Text},
+        write::{comma, key, optional, value},
+    },
 };
 
 /// What is said of a tool that a platform runs by itself.
@@ -56,9 +59,7 @@ object!(CustomFormat {
 pub(super) fn tools(tools: Vec<InputTool>, found: &mut Vec<Violation>) -> Vec<Tool> {
     let mut told = Vec::with_capacity(tools.len());
     for (index, tool) in tools.into_iter().enumerate() {
-        if !matches!(tool.r#type.as_str(), "function" | "custom" | "")
-            && found.len() < super::refused::VIOLATIONS_MAX
-        {
+        if !matches!(tool.r#type.as_str(), "function" | "custom" | "") && found.len() < VIOLATIONS_MAX {
             // A search, a computer, … : what it gives would be missing in the answer.
             found.push(Violation::new(format!("tools[{index}].type"), HOSTED));
         }

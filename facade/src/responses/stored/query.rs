@@ -3,13 +3,10 @@
 use axum::{extract::Query, http::Uri};
 use penstock_proto::{Violation, stored};
 
-use crate::error::Error;
+use crate::error::{Error, VIOLATIONS_MAX};
 
 /// Longest name that is repeated in a violation, in characters: it is the client's own text.
 const NAME_MAX_CHARS: usize = 64;
-/// Violations reported at most: an answer must not grow with the number of mistakes.
-const VIOLATIONS_MAX: usize = 100;
-
 /// Which page of the items.
 #[derive(Debug, PartialEq)]
 pub(super) struct Page {
